@@ -22,12 +22,13 @@ from mdtool.server.access_log import AccessLog
 from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.engine_loop import EngineLoop
 from mdtool.server.engine_metrics import engine_metrics
-from mdtool.server.error_response import error_response
+from mdtool.server.error_response import error_response, known_error
 from mdtool.server.guard import Guard
 from mdtool.server.images import decoding_threads
 from mdtool.server.lifecycle import Lifecycle
 from mdtool.server.media_jobs import MediaJobs
 from mdtool.server.metrics import Metrics
+from mdtool.server.refusals import Refused
 from mdtool.server.request_record import record_of
 from mdtool.server.served_models import ServedModels
 from mdtool.server.server_settings import ServerSettings
@@ -78,6 +79,7 @@ def create_app(
     for family in FAMILIES:
         app.include_router(family.router)
     app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)
     app.add_middleware(Guard, service=service, log=log or AccessLog(None))
@@ -98,6 +100,10 @@ async def _api_error(request: Request, error: Exception) -> Response:
     record.fail(error)
     service_of(request).metrics.rejected(error)
     return error_response(error, record.path)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return await _api_error(request, known_error(error))
 
 
 async def _parameter_error(request: Request, error: Exception) -> Response:

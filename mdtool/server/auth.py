@@ -3,12 +3,11 @@
 import hmac
 from collections.abc import Mapping, Sequence
 
+from mdtool.server.page_files import PAGE_FILES
+
 # What says nothing about what is asked and answered. A job's id can't be guessed, so that it is the key to its files,
 # which a browser downloads without headers.
-PUBLIC = frozenset(
-    {"/health", "/ready", "/docs", "/openapi.json", "/", "/page.css", "/icon.svg"}
-    | {f"/{name}.js" for name in ("api", "jobs", "page", "picture", "words")}
-)
+PUBLIC = frozenset({"/health", "/ready", "/docs", "/openapi.json", *PAGE_FILES})
 JOBS = "/v1/jobs/"
 
 

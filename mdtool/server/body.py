@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from typing import Any
 
@@ -24,25 +25,35 @@ async def read_json(request: Request, limit: int, executor: Executor) -> dict[st
         ApiError: The body is larger (413; the rest is not waited for), or no JSON object (400).
         ClientDisconnect: The client went away.
     """
-    if (length := request.headers.get("content-length", "")).isdecimal() and int(length) > limit:
-        raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
-    data = b"".join(parts)
-    del parts
-    if size <= INLINE_BYTES:
+    data = b"".join([part async for part in bounded_parts(request, limit, "a smaller image")])
+    if len(data) <= INLINE_BYTES:
         return _parsed(data)
     return await asyncio.get_running_loop().run_in_executor(executor, _parsed, data)
 
 
-def _too_large(limit: int) -> ApiError:
-    message = f"the request is larger than {limit / 1e6:g} MB, the most this server reads; send a smaller image"
-    return ApiError(413, message, code="request_too_large", reason="body", limit_bytes=limit)
+async def bounded_parts(request: Request, limit: int, instead: str) -> AsyncGenerator[bytes]:
+    """Yield the body of a request as it arrives.
+
+    Args:
+        request: A request whose body nobody has read.
+        limit: Most bytes.
+        instead: What to send if it is larger.
+
+    Raises:
+        ApiError: It is larger (413); the rest is not waited for.
+        ClientDisconnect: The client went away.
+    """
+    message = f"the request is larger than {limit / 1e6:g} MB, the most this server reads; send {instead}"
+    too_large = ApiError(413, message, code="request_too_large", reason="body", limit_bytes=limit)
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise too_large
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large
+        yield part
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from mdtool.server.error_response import known_error
 from mdtool.server.images import read_images
 from mdtool.server.model_name import served_name
 from mdtool.server.preparation import Submission
-from mdtool.server.refusals import Refused, UnknownModel
 from mdtool.server.request_record import RequestRecord, record_of
 from mdtool.server.running import Running
 from mdtool.server.service import Service, service_of
@@ -103,16 +102,13 @@ class Call:
         """Hand a request to the engine loop.
 
         Raises:
-            ApiError: The queue is full, or the server is ending.
+            Refused: The queue is full, or the server is ending.
         """
         submission = Submission(self.model, tuple(images), make_request, self.record.deadline, budget, self.adapter)
         if images:  # their digests are computed where they were decoded, not in the engine's thread
             executor = self.service.decoders
             await asyncio.get_running_loop().run_in_executor(executor, lambda: submission.image_keys)
-        try:
-            running = self.service.engine.submit(submission)
-        except Refused as error:
-            raise known_error(error) from error
+        running = self.service.engine.submit(submission)
         self.record.running.append(running)
         self.record.timings = running.timings
         return running
@@ -167,13 +163,10 @@ def begin_call(request: Request, model: str | None, skill: str, prompt: str | No
         prompt: For the log, if prompts are logged.
 
     Raises:
-        ApiError: No such model is served.
+        UnknownModel: No such model is served.
     """
     service, record = service_of(request), record_of(request)
     name, adapter = served_name(model, service.models.names)
-    try:
-        abilities = service.models.describe(name).abilities
-    except UnknownModel as error:
-        raise known_error(error) from error
+    abilities = service.models.describe(name).abilities
     record.model, record.skill, record.prompt = name, skill, prompt
     return Call(service, record, name, adapter, abilities)

@@ -17,8 +17,8 @@ class Counters:
         late: Requests that exceeded their deadline.
         prompt_tokens: Positions of the prompts of those done, images included.
         generated_tokens: Of those done.
-        images: Images that were encoded or found.
-        image_hits: Images that were found.
+        image_hits: Images that had been encoded before.
+        image_misses: Images that were encoded.
         steps: Decode steps.
         batch_sizes: Requests under way in a step -> how many such steps there were.
         longest_gap: Longest time from a decode step to the next one of the same request, in seconds.
@@ -32,8 +32,8 @@ class Counters:
     late: int = 0
     prompt_tokens: int = 0
     generated_tokens: int = 0
-    images: int = 0
     image_hits: int = 0
+    image_misses: int = 0
     steps: int = 0
     batch_sizes: Counter[int] = field(default_factory=Counter)
     longest_gap: float = 0.0

@@ -22,7 +22,7 @@ from engine.generation.verbs import VisionModel
 from mdtool.errors import MdtoolError
 from mdtool.model_selection import KEPT_IMAGE_BYTES
 from mdtool.server.counters import Counters
-from mdtool.server.preparation import ImageCounts, Preparation, Submission
+from mdtool.server.preparation import Preparation, Submission
 from mdtool.server.refusals import DeadlineExceeded, Draining, EngineStopped, QueueFull, Refused
 from mdtool.server.running import Mailbox, Running, Timings
 from mdtool.server.served_models import ServedModels
@@ -116,7 +116,7 @@ class EngineLoop:
         self._queue_size, self._batch = queue_size, batch
         self._kept_conversation_bytes = kept_conversation_bytes
         self._kept = KeptImages[EncodedImage](kept_image_bytes)
-        self._image_counts, self._kept_bytes = ImageCounts(), 0
+        self._kept_bytes = 0
         self._lock = threading.Condition()  # of the following three; notified when there are no entries
         self._entries: dict[_Entry, None] = {}  # all that have not ended
         self._waiting: list[_Entry] = []
@@ -188,7 +188,7 @@ class EngineLoop:
     @property
     def image_cache(self) -> tuple[int, int, int]:
         """Hits, misses and bytes of the encoded images."""
-        return self._image_counts.hits, self._image_counts.misses, self._kept_bytes
+        return self.counters.image_hits, self.counters.image_misses, self._kept_bytes
 
     def drain(self, timeout: float) -> bool:
         """Take no more requests, and wait until all have ended.
@@ -267,7 +267,7 @@ class EngineLoop:
             if "torch" in sys.modules:
                 sys.modules["torch"].get_num_threads()  # its first call in a thread applies the process's setting to it
             conversations = ChatCache(self._kept_conversation_bytes)
-            preparation = Preparation(model, self._kept, self._image_counts, conversations)
+            preparation = Preparation(model, self._kept, self.counters, conversations)
             self._loaded[name] = _Loaded(model, model.scheduler(self._batch), preparation)
             self.models.loaded = frozenset(self._loaded)
 

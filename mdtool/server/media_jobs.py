@@ -15,6 +15,7 @@ from mdtool.errors import MdtoolError
 from mdtool.jobs.each_input import error_message
 from mdtool.records.run_report import Report
 from mdtool.server.refusals import QueueFull
+from recipes.redact import Name
 
 Kind = Literal["redact", "moderate"]
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -54,7 +55,7 @@ class MediaJob:
         name: The file's name, for the result's.
         folder: Its private work folder, with the input.
         source: The input.
-        settings: What the request asked for, for another run of the job.
+        style: Of the masks, for a redaction.
         work: Does it.
         total: Number of frames; None if unknown.
         frame: The newest frame to show, JPEG; None: none yet.
@@ -66,7 +67,7 @@ class MediaJob:
     name: str
     folder: Path
     source: Path
-    settings: Any
+    style: Name | None
     work: Callable[["MediaJob"], Outcome]
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: Status = "queued"

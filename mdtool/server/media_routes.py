@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from engine.generation.verbs import VisionModel
-from mdtool.errors import MdtoolError
+from mdtool.errors import UsageError
 from mdtool.jobs.moderate.find_policy import load_policy, presets
 from mdtool.model_selection import FACE_MODEL
 from mdtool.pipeline.findings_file import records
@@ -38,11 +38,12 @@ from mdtool.server.media_work import (
 from mdtool.server.openapi import body_of
 from mdtool.server.refusals import QueueFull
 from mdtool.server.request_record import record_of
-from mdtool.server.schemas import AgainBody, ModerateBody, RedactBody, StyleName
+from mdtool.server.schemas import AgainBody, ModerateBody, RedactBody
 from mdtool.server.service import service_of
-from mdtool.server.streaming import sse
+from mdtool.server.streaming import STREAM_HEADERS, sse, sse_comment
 from mdtool.server.uploads import Picture, as_picture, file_suffix, receive_file, result_suffix
 from recipes.policy import Policy, policy_from_prompts
+from recipes.redact import Name
 from recipes.regions import Region
 
 router = APIRouter(tags=["Redaction and moderation"])
@@ -57,7 +58,7 @@ async def redact(
     request: Request,
     *,
     prompt: Annotated[list[str] | None, Query()] = None,
-    style: StyleName = "blur",
+    style: Name = "blur",
     model: str | None = None,
     threshold: Annotated[float | None, Query(ge=0, le=1)] = None,
     name: str = "",
@@ -67,7 +68,7 @@ async def redact(
     if not _is_json(request):
         prompts = tuple(prompt or ("face",))
         detection = Detection(_model(request, model, prompts), prompts, threshold)
-        return await _start(request, "redact", name, partial(_redact_video, detection, style), settings=style)
+        return await _start(request, "redact", name, partial(_redact_video, detection, style), style=style)
     body = await read_body(request, RedactBody)
     prompts = tuple(body.prompts)
     detection = Detection(_model(request, body.model, prompts), prompts, body.threshold)
@@ -116,8 +117,7 @@ async def delete_job(request: Request, id: str) -> Response:
 async def job_events(request: Request, id: str) -> Response:
     """Stream the progress of a job: events `progress`, `frame` (there is a newer one to show) and at last `end`."""
     jobs, found = _job(request, id)
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(jobs, found), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_events(jobs, found), media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
 @router.get("/v1/jobs/{id}/frame")
@@ -152,8 +152,9 @@ async def redact_job_again(request: Request, id: str) -> Response:
     os.link(found.source, source)
     shutil.copyfile(found.folder / FINDINGS, folder / FINDINGS)
     without = [Track(track.track, track.stream) for track in body.without_tracks]
-    work = partial(_redact_video_again, body.style or found.settings, without)
-    again = MediaJob("redact", found.name, folder, source, body.style or found.settings, work)
+    style = body.style or found.style
+    assert style  # every redaction has one
+    again = MediaJob("redact", found.name, folder, source, style, partial(_redact_video_again, style, without))
     return _accepted(request, jobs, again)
 
 
@@ -200,9 +201,8 @@ def _model(request: Request, name: str | None, prompts: Sequence[str], questions
     events = asyncio.get_running_loop()
     try:
         return first_that_serves((LoopModel(each, service.engine, events) for each in names), prompts, questions)
-    except MdtoolError as error:
-        known = known_error(error)
-        raise known if isinstance(known, ApiError) else bad_request(str(error), "model") from error
+    except UsageError as error:
+        raise bad_request(str(error), "model") from error
 
 
 def _job(request: Request, id: str) -> tuple[MediaJobs, MediaJob]:
@@ -220,15 +220,12 @@ async def _picture(request: Request, reference: str) -> Picture:
 
 
 async def _start(
-    request: Request, kind: Kind, name: str, work: Callable[[MediaJob], Outcome], *, settings: Any = None
+    request: Request, kind: Kind, name: str, work: Callable[[MediaJob], Outcome], *, style: Name | None = None
 ) -> Response:
     service = service_of(request)
     jobs = service.jobs
     suffix = file_suffix(name, request.headers.get("content-type", ""))
-    try:
-        jobs.check_room()
-    except QueueFull as error:
-        raise known_error(error) from error
+    jobs.check_room()
     folder = jobs.new_folder()
     source = folder / f"{SOURCE}{suffix}"
     try:
@@ -236,16 +233,16 @@ async def _start(
     except BaseException:
         jobs.delete_folder(folder)
         raise
-    return _accepted(request, jobs, MediaJob(kind, name, folder, source, settings, work))
+    return _accepted(request, jobs, MediaJob(kind, name, folder, source, style, work))
 
 
 def _accepted(request: Request, jobs: MediaJobs, job: MediaJob) -> Response:
     record_of(request).skill = job.kind
     try:
         jobs.add(job)
-    except QueueFull as error:
+    except QueueFull:
         jobs.delete_folder(job.folder)
-        raise known_error(error) from error
+        raise
     return JSONResponse(jobs.as_dict(job), 202)
 
 
@@ -255,16 +252,16 @@ async def _events(jobs: MediaJobs, job: MediaJob) -> AsyncGenerator[bytes]:
         state = jobs.as_dict(job)
         if job.frames_shown > shown:
             shown = job.frames_shown
-            yield b"event: frame\n" + sse({"url": f"v1/jobs/{job.id}/frame?n={shown}"})
+            yield sse({"url": f"v1/jobs/{job.id}/frame?n={shown}"}, "frame")
         if state != told:
             told, quiet = state, 0
-            yield b"event: progress\n" + sse(state)
+            yield sse(state, "progress")
         else:
             quiet += 1
             if quiet % PING_EVENTS == 0:
-                yield b": running\n\n"
+                yield sse_comment("running")
         await asyncio.sleep(EVENT_SECONDS)
-    yield b"event: end\n" + sse(jobs.as_dict(job))
+    yield sse(jobs.as_dict(job), "end")
 
 
 async def _answer(request: Request, skill: Kind, model: VisionModel, work: Callable[[], dict[str, Any]]) -> Response:
@@ -281,7 +278,7 @@ async def _answer(request: Request, skill: Kind, model: VisionModel, work: Calla
 # Work in threads.
 
 
-def _redact_picture(detection: Detection, styles: Sequence[StyleName], picture: Picture) -> dict[str, Any]:
+def _redact_picture(detection: Detection, styles: Sequence[Name], picture: Picture) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="mdtool-picture-") as name:
         source, findings = picture.write(Path(name, SOURCE)), Path(name, FINDINGS)
         images: dict[str, str] = {}
@@ -317,13 +314,13 @@ def _judge_picture(model: VisionModel, policy: Policy, picture: Picture) -> dict
     return {"verdict": verdict, "model": model.name}
 
 
-def _redact_video(detection: Detection, style: StyleName, job: MediaJob) -> Outcome:
+def _redact_video(detection: Detection, style: Name, job: MediaJob) -> Outcome:
     target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), job.show)
     report = redact_file(job.source, target, findings, detection=detection, effect=effect, progress=job.progress)
     return Outcome(target, tracks_in(findings), warning=report.incomplete)
 
 
-def _redact_video_again(style: StyleName, without: Sequence[Track], job: MediaJob) -> Outcome:
+def _redact_video_again(style: Name, without: Sequence[Track], job: MediaJob) -> Outcome:
     target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), job.show)
     report = redact_again(job.source, target, findings, without=without, effect=effect, progress=job.progress)
     return Outcome(target, tracks_in(findings), warning=report.incomplete)

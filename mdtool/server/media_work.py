@@ -17,7 +17,6 @@ from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.canvas import Canvas
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
-from mdtool.model_selection import FACE_MODEL
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.pipeline.findings_file import RecordedFindings, records
@@ -27,8 +26,9 @@ from mdtool.pipeline.track_selection import Track, TrackSelection
 from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
 from mdtool.tracking.detector import detector_with_questions, object_detector
+from mdtool.tracking.turned_views import view_for
 from recipes.policy import Policy
-from recipes.redact import Style
+from recipes.redact import Name, Style
 
 FRAME_SECONDS = 1.0  # between two frames that are shown
 FRAME_SIDE = 640  # pixels of their longer side
@@ -87,7 +87,7 @@ class Detection:
     @property
     def inference(self) -> ModelInference:
         """The same as the pipeline takes it."""
-        request = AnalysisRequest(self.prompts, self.threshold, view=_view_of(self.model))
+        request = AnalysisRequest(self.prompts, self.threshold, view=view_for(self.model.name))
         return ModelInference(request, object_detector(self.model, self.prompts, self.threshold), self.model.name)
 
 
@@ -160,17 +160,12 @@ def judge_file(source: Path, *, model: VisionModel, policy: Policy, progress: Pr
         InputError, EngineError: As `analyse` raises.
     """
     detect = detector_with_questions(model, policy.prompts, policy.questions)
-    request = AnalysisRequest(tuple(policy.prompts), view=_view_of(model))
+    request = AnalysisRequest(tuple(policy.prompts), view=view_for(model.name))
     evaluator, entry = PolicyEvaluator(policy), as_input(source)
     inference = ModelInference(request, detect, model.name)
     report = analyse(entry, inference, evaluator.add, progress, live=LiveSettings())
     verdict = evaluator.result().verdict.as_dict()
     return {**verdict, "model": model.name, "incomplete": report.incomplete}
-
-
-def _view_of(model: VisionModel) -> int | None:
-    """Return the view in which a model sees pictures: only the face detector searches for one (None)."""
-    return None if model.name == FACE_MODEL else 0
 
 
 def first_that_serves(
@@ -189,9 +184,9 @@ def first_that_serves(
     raise UsageError(f"no model that is served here finds {what}: serve one that detects anything, such as moondream2")
 
 
-def redaction(style: str) -> Redaction:
-    """Return the effect of a style by its name. Raises ValueError if there is none."""
-    return Redaction(Style(name=style))  # type: ignore[arg-type]  # which it checks
+def redaction(style: Name) -> Redaction:
+    """Return the effect of a style by its name."""
+    return Redaction(Style(name=style))
 
 
 def tracks_in(findings: Path) -> list[dict[str, Any]]:

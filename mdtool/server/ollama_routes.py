@@ -14,11 +14,9 @@ from mdtool.server.answer_schema import AnswerSchema, parse_schema
 from mdtool.server.api_error import bad_request
 from mdtool.server.call import Call, begin_call, read_body
 from mdtool.server.conversation import ROLES, Answering, Conversation, Picture, Turn, request_maker
-from mdtool.server.error_response import known_error
 from mdtool.server.model_name import served_name
 from mdtool.server.openai_chat import answer_text
 from mdtool.server.openapi import body_of
-from mdtool.server.refusals import UnknownModel
 from mdtool.server.running import Running
 from mdtool.server.schemas import (
     OllamaBody,
@@ -82,10 +80,7 @@ async def show(request: Request) -> Response:
     body = await read_body(request, OllamaShowBody)
     models = service_of(request).models
     name, _ = served_name(body.model or body.name, models.names)
-    try:
-        found = models.describe(name)
-    except UnknownModel as error:
-        raise known_error(error) from error
+    found = models.describe(name)
     info: dict[str, Any] = {"general.architecture": found.family}
     if found.context:
         info[f"{found.family}.context_length"] = found.context

@@ -103,7 +103,7 @@ async def _chunks(
     def event(kind: str, **content: Any) -> bytes:
         nonlocal number
         number += 1
-        return f"event: {kind}\n".encode() + sse({"type": kind, "sequence_number": number - 1} | content)
+        return sse({"type": kind, "sequence_number": number - 1} | content, kind)
 
     place: dict[str, Any] = {"item_id": _item_id(head), "output_index": 0, "content_index": 0}
     started = head | {"status": "in_progress", "output": []}

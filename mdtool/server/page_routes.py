@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,18 +15,13 @@ from mdtool import __version__
 from mdtool.jobs.moderate.find_policy import presets
 from mdtool.model_selection import PREFERRED
 from mdtool.server.api_error import ApiError
+from mdtool.server.page_files import FOLDER, PAGE_FILES
 from mdtool.server.served_models import ServedModel
 from mdtool.server.service import service_of
-from mdtool.server.streaming import sse
+from mdtool.server.streaming import STREAM_HEADERS, sse
 
 router = APIRouter(include_in_schema=False)
 
-FOLDER = Path(__file__).parent / "page"
-FILES = {
-    "": ("index.html", "text/html"),
-    "page.css": ("page.css", "text/css"),
-    "icon.svg": ("icon.svg", "image/svg+xml"),
-} | {f"{name}.js": (f"{name}.js", "text/javascript") for name in ("api", "jobs", "page", "picture", "words")}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
@@ -39,16 +33,14 @@ PULL_PING_SECONDS = 1.0
 REASONING_FAMILY = "moondream"
 
 
-def _serve(path: str) -> None:
-    name, media_type = FILES[path]
-
-    @router.get(f"/{path}")
-    async def page_file() -> Response:
-        return FileResponse(FOLDER / name, media_type=media_type, headers=HEADERS)
+async def page_file(request: Request) -> Response:
+    """Return a file of the page."""
+    name, media_type = PAGE_FILES[request.scope["route"].path]
+    return FileResponse(FOLDER / name, media_type=media_type, headers=HEADERS)
 
 
-for _path in FILES:
-    _serve(_path)
+for _path in PAGE_FILES:
+    router.add_api_route(_path, page_file)
 
 
 @router.get("/v1/page")
@@ -66,7 +58,7 @@ async def page(request: Request) -> Response:
                 for one in here
             ]
             + [_absent(model) for model in absent],
-            "able": dict.fromkeys(("query", "caption", "detect", "gaze", "redact", "moderate"), PREFERRED),
+            "preferred": PREFERRED,
             "policies": presets(),
         }
     )
@@ -93,14 +85,14 @@ async def pull(request: Request, name: str) -> Response:
     async def progress() -> AsyncGenerator[bytes]:
         work = asyncio.ensure_future(asyncio.to_thread(hub.pull, model))
         while not work.done():
-            yield b"event: progress\n" + sse({"fraction": None})
+            yield sse({"fraction": None}, "progress")
             await asyncio.wait({work}, timeout=PULL_PING_SECONDS)
         try:
             work.result()
             service.models.add(name, ServedModel(name))
         except EngineError as error:
-            yield b"event: error\n" + sse({"message": str(error)})
+            yield sse({"message": str(error)}, "error")
         else:
-            yield b"event: done\n" + sse({"fraction": 1.0})
+            yield sse({"fraction": 1.0}, "done")
 
-    return StreamingResponse(progress(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+    return StreamingResponse(progress(), media_type="text/event-stream", headers=STREAM_HEADERS)

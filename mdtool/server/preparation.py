@@ -19,6 +19,7 @@ from engine.contract import (
 )
 from engine.generation.kept_images import KeptImages, pixel_digest
 from engine.generation.verbs import VisionModel
+from mdtool.server.counters import Counters
 
 MakeRequest = Callable[[Sequence[EncodedImage]], Request]
 
@@ -58,27 +59,19 @@ class Submission:
         return "image_keys" in vars(self)
 
 
-@dataclass(eq=False)
-class ImageCounts:
-    """How many images were encoded (misses), or found (hits)."""
-
-    hits: int = 0
-    misses: int = 0
-
-
 @dataclass(frozen=True, eq=False)
 class Preparation:
     """What the preparation of requests on one model needs.
 
     Attributes:
         kept: The encoded images of all models.
-        counts: Of all models.
+        counters: Of all models.
         conversations: Those of this model, for requests that bring no cache.
     """
 
     model: VisionModel
     kept: KeptImages[EncodedImage]
-    counts: ImageCounts
+    counters: Counters
     conversations: ChatCache = field(default_factory=ChatCache)
 
     def prepare(self, submission: Submission, encoded: Callable[[], object]) -> Generator[None, None, object]:
@@ -117,9 +110,9 @@ class Preparation:
     ) -> Generator[None, None, EncodedImage]:
         known = self.kept.get(key)
         if known:
-            self.counts.hits += 1
+            self.counters.image_hits += 1
             return known
-        self.counts.misses += 1
+        self.counters.image_misses += 1
         encoded: EncodedImage
         if isinstance(self.model, Budgeted):
             budget = submission.budget

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engine.contract import Generation
+from recipes.redact import Name
 
 
 def _finite(value: float) -> float:
@@ -107,8 +108,6 @@ class GazeBody(MoondreamBody):
 
 # Ours.
 
-StyleName = Literal["blur", "pixelate", "solid", "obfuscate"]
-
 
 class StrictBody(BaseModel):
     """A body in which a field of another name is an error: a misspelt one would leave something visible."""
@@ -121,7 +120,7 @@ class RedactBody(StrictBody):
 
     image_url: str
     prompts: Annotated[list[str], Field(min_length=1, max_length=16)] = ["face"]
-    styles: Annotated[list[StyleName], Field(min_length=1, max_length=4)] = ["blur"]
+    styles: Annotated[list[Name], Field(min_length=1, max_length=4)] = ["blur"]
     model: str | None = None
     threshold: Fraction | None = None
 
@@ -146,7 +145,7 @@ class AgainBody(StrictBody):
     """How a video is redacted again."""
 
     without_tracks: list[TrackBody] = []
-    style: StyleName | None = None
+    style: Name | None = None
 
 
 # OpenAI's API.

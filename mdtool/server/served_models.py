@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import engine
@@ -85,8 +85,7 @@ class ServedModels:
     def describe(self, name: str) -> ModelDescription:
         """Return what is known of a model without loading it; raises UnknownModel."""
         self.check(name)
-        description = self._descriptions[name]
-        return ModelDescription(**{**vars(description), "loaded": name in self.loaded})
+        return replace(self._descriptions[name], loaded=name in self.loaded)
 
     def add(self, name: str, model: ServedModel) -> None:
         """Serve another model. Raises ModelUnavailable if it is unknown, not downloaded or incomplete."""

@@ -7,10 +7,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from mdtool import __version__
-from mdtool.server.error_response import known_error
 from mdtool.server.model_name import served_name
 from mdtool.server.openapi import describe_api, docs_page
-from mdtool.server.refusals import UnknownModel
 from mdtool.server.served_models import ModelDescription
 from mdtool.server.service import service_of
 
@@ -64,11 +62,7 @@ async def list_models(request: Request) -> Response:
 async def one_model(request: Request, name: str) -> Response:
     """Describe a model."""
     models = service_of(request).models
-    try:
-        found = models.describe(served_name(name, models.names)[0])
-    except UnknownModel as error:
-        raise known_error(error) from error
-    return JSONResponse(_openai_model(found))
+    return JSONResponse(_openai_model(models.describe(served_name(name, models.names)[0])))
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -13,6 +13,7 @@ from mdtool.server.api_error import ApiError
 from mdtool.server.request_record import record_of
 from mdtool.server.running import Running
 
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx would collect what is streamed
 PING_SECONDS = 10.0  # of silence, after which a client and the proxies before it are told that the request lives
 
 
@@ -31,9 +32,10 @@ class StreamFormat:
     ping: Callable[[str], bytes] | None = None
 
 
-def sse(data: Any) -> bytes:
-    """Return an event: JSON in one line."""
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+def sse(data: Any, event: str = "") -> bytes:
+    """Return an event: JSON in one line, after the event's name if it has one."""
+    name = f"event: {event}\n" if event else ""
+    return f"{name}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
 def sse_comment(text: str) -> bytes:
@@ -92,8 +94,7 @@ async def streamed(
         finally:
             following.cancel()
 
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx would collect what is streamed
-    return StreamingResponse(content(), media_type=form.media_type, headers=headers)
+    return StreamingResponse(content(), media_type=form.media_type, headers=STREAM_HEADERS)
 
 
 def waiting_text(running: Running) -> Callable[[], str]:

@@ -12,6 +12,7 @@ from mdtool.errors import UsageError, write_error_message
 from mdtool.media.sources.inputs import STILL_SUFFIXES, VIDEO_SUFFIXES
 from mdtool.media.video.writer import muxer_for
 from mdtool.server.api_error import ApiError, bad_request
+from mdtool.server.body import bounded_parts
 
 SUFFIXES = {  # of a content type, for a file without a name
     "image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp", "video/mp4": ".mp4",
@@ -56,26 +57,14 @@ async def receive_file(request: Request, path: Path, limit: int) -> None:
         ApiError: The body is empty (400), larger (413; the rest is not waited for), or can't be stored (507).
         ClientDisconnect: The client went away.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
-        raise _too_large(limit)
-    size = 0
     try:
         with path.open("xb") as file:
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
+            async for part in bounded_parts(request, limit, "a shorter or smaller file"):
                 file.write(part)
     except OSError as error:
         raise ApiError(507, f"the file can't be stored: {write_error_message(error)}") from error
-    if not size:
+    if not path.stat().st_size:
         raise bad_request("the body is empty: send the picture or video as the body")
-
-
-def _too_large(limit: int) -> ApiError:
-    message = f"the file is larger than {limit / 1e6:g} MB, the most this server takes"
-    return ApiError(413, message, code="request_too_large", reason="body", limit_bytes=limit)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mdtool.media.image.display_matrix import Orientation
 from mdtool.media.video.frame import Frame
+from mdtool.model_selection import FACE_MODEL
 from mdtool.tracking.detector import Detector, ImageFindings
 from mdtool.tracking.pixel_aspect import detect_both_aspects, merge_regions
 from recipes.regions import Region
@@ -20,6 +21,14 @@ SURE = 0.5  # least score of a detection in a view that shows objects upright; o
 FIRST_WAIT, LAST_WAIT, LAST_WAIT_FOUND = 2.0, 32.0, 8.0
 AUTO, UPRIGHT = None, 0
 TURNED = (90, 270, 180)  # degrees clockwise
+
+
+def view_for(model: str) -> int | None:
+    """Return the view in which a model of this name sees pictures; AUTO: it searches.
+
+    Only the face detector searches: other models find objects in any orientation, and take far longer.
+    """
+    return AUTO if model == FACE_MODEL else UPRIGHT
 
 
 @dataclass

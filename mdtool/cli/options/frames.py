@@ -29,15 +29,10 @@ class RotateView(StrEnum):
     left = "270"
 
     def degrees(self, model: str) -> int | None:
-        """Return the degrees clockwise by which a model of this name sees pictures; None: it searches.
+        """Return the degrees clockwise by which a model of this name sees pictures; None: it searches."""
+        from mdtool.tracking.turned_views import view_for
 
-        Only the face detector searches: other models find objects in any orientation, and take far longer.
-        """
-        from mdtool.model_selection import FACE_MODEL
-
-        if self is RotateView.auto:
-            return None if model == FACE_MODEL else 0
-        return int(self)
+        return view_for(model) if self is RotateView.auto else int(self)
 
 
 RotateViewOption = Annotated[

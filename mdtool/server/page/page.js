@@ -2,7 +2,7 @@
 
 import { call, events } from "./api.js";
 import { hidePicture, hideVideo, judgePicture, judgeVideo } from "./jobs.js";
-import { chosenFile, clearDrawing, dataUrl, drawBox, drawLine, drawPoint, isVideo, onPicture, place, show, tellSize, watchPicture } from "./picture.js";
+import { chosenFile, clearDrawing, dataUrl, drawBox, drawLine, drawPoint, isVideo, onPicture, place, tellSize, watchPicture } from "./picture.js";
 import { bytes, keepSetting, preferredLanguage, readSetting, speak, text } from "./words.js";
 
 const SKILLS = ["query", "caption", "detect", "gaze", "redact", "moderate"];
@@ -47,7 +47,6 @@ function showAbility() {
   for (const tab of byId("tabs").children) tab.classList.toggle("unable", !able(chosen, tab.dataset.skill));
   for (const submit of document.querySelectorAll("form button[type=submit]")) submit.disabled = !able(chosen, skill);
   byId("reasoning").closest("label").hidden = !chosen.reasoning;
-  notice.hidden = true;
   if (!chosen.here) {
     tellMissing(notice, chosen);
   } else if (!able(chosen, skill)) {
@@ -55,7 +54,7 @@ function showAbility() {
     notice.replaceChildren(
       ...(other
         ? [text("unable-here", { model: chosen.id, other: other.id })]
-        : [text("unable", { model: chosen.id }), " ", code(`mdtool models pull ${server.able[skill] ?? "moondream2"}`)]),
+        : [text("unable", { model: chosen.id }), " ", code(`mdtool models pull ${server.preferred}`)]),
     );
     notice.hidden = false;
   }
@@ -401,4 +400,3 @@ onPicture(clearResults);
 byId("style-label").hidden = true;
 document.body.dataset.ready = "true";
 readServer().catch((error) => tell(error.message));
-export { show };

@@ -471,6 +471,7 @@ def test_show_of_a_group_of_commands() -> None:
         "bench batch",
         "bench model",
         "bench dial",
+        "bench serve",
     }
     assert {command for command, _ in shown("bench", "redact")} == {"bench redact"}
 

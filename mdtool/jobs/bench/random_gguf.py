@@ -12,22 +12,19 @@ from functools import partial
 from pathlib import Path
 
 import gguf
-import numpy as np
 from tokenizers.pre_tokenizers import ByteLevel
 
 from engine.checkpoints.gguf_names import ARCHITECTURES
+from engine.checkpoints.reader import Shape
 from engine.layers.norms import NORM_EPS
 from engine.lfm2vl.config import CONV
 from engine.lfm2vl.config import Config as LfmConfig
 from engine.lfm2vl.weights import shapes as lfm_shapes
 from engine.moondream.config import TextConfig
+from mdtool.jobs.bench.random_tensors import add_vision_metadata, write_tensors
 
 BLOCK = 32  # weights that share a scale
 POSITIONS = "v.position_embd.weight"
-BLOCK_BYTES = {  # a float16 scale, then 4 or 8 bits each
-    gguf.GGMLQuantizationType.Q4_0: 2 + BLOCK // 2,
-    gguf.GGMLQuantizationType.Q8_0: 2 + BLOCK,
-}
 
 
 def write_random_gguf(path: Path, text: TextConfig) -> None:
@@ -35,8 +32,7 @@ def write_random_gguf(path: Path, text: TextConfig) -> None:
 
     Args:
         path: Of the file.
-        text: The shape, without experts and of widths that are multiples of 32. Float weights are never made, so that
-            1.4 billion of them take seconds.
+        text: The shape, without experts and of widths that are multiples of 32.
 
     Raises:
         OSError: The file can't be written.
@@ -58,7 +54,7 @@ def write_random_mmproj(path: Path, config: LfmConfig) -> None:
     shapes = {_gguf_name(name, names): shape for name, shape in lfm_shapes(config).items() if name.startswith(parts)}
     patch = config.vision_config.patch_size
     shapes["v.patch_embd.weight"] = (config.vision_config.hidden_size, 3, patch, patch)
-    _write(path, "clip", partial(_add_clip_metadata, config=config), shapes, kind=gguf.GGMLQuantizationType.Q8_0)
+    _write(path, "clip", partial(_add_clip_metadata, config=config), shapes, kind="Q8_0")
 
 
 def _gguf_name(name: str, names: Mapping[str, str]) -> str:
@@ -75,32 +71,21 @@ def _write(
     path: Path,
     architecture: str,
     add_metadata: Callable[[gguf.GGUFWriter], None],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, Shape],
     *,
-    kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q4_0,
+    kind: str = "Q4_0",
 ) -> None:
+    """Write a file whose matrices are of one type of blocks, where they fit it."""
     writer = gguf.GGUFWriter(path, architecture)
-    try:
-        add_metadata(writer)
-        arrays: dict[str, Callable[[], np.ndarray]] = {}
-        random = np.random.default_rng(0)
-        for name, shape in shapes.items():
-            if len(shape) == 2 and shape[1] % BLOCK == 0 and name != POSITIONS:
-                stored = (shape[0], shape[1] // BLOCK * BLOCK_BYTES[kind])
-                writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), kind)
-                arrays[name] = partial(_matrix, random, *shape, BLOCK_BYTES[kind])
-            else:
-                plain = (shape[0], shape[2]) if len(shape) == 3 else shape  # of kernels over one channel
-                dtype = np.float32 if len(shape) in (1, 3) or name == POSITIONS else np.float16
-                writer.add_tensor_info(name, plain, np.dtype(dtype), math.prod(plain) * np.dtype(dtype).itemsize)
-                arrays[name] = partial(_floats, random, name, plain, dtype)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for make in arrays.values():
-            writer.write_tensor_data(make())
-    finally:
-        writer.close()
+    add_metadata(writer)
+    tensors, types = {}, {}
+    for name, shape in shapes.items():
+        tensors[name] = (shape[0], shape[2]) if len(shape) == 3 else shape  # of kernels over one channel
+        if len(shape) == 2 and shape[1] % BLOCK == 0 and name != POSITIONS:
+            types[name] = kind
+        else:
+            types[name] = "F32" if len(shape) in (1, 3) or name == POSITIONS else "F16"
+    write_tensors(writer, tensors, types)
 
 
 def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
@@ -131,21 +116,17 @@ def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
 
 def _add_clip_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
     vision = config.vision_config
-    writer.add_type("mmproj")
+    add_vision_metadata(
+        writer,
+        "lfm2",
+        vision,
+        layers=config.vision_layers,
+        heads=vision.num_attention_heads,
+        table_side=math.isqrt(vision.num_patches),
+        eps=vision.layer_norm_eps,
+    )
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
-    writer.add_clip_has_vision_encoder(True)
-    writer.add_clip_projector_type("lfm2")
     writer.add_vision_projection_dim(config.text_config.hidden_size)
-    writer.add_vision_image_size(math.isqrt(vision.num_patches) * vision.patch_size)
-    writer.add_vision_patch_size(vision.patch_size)
-    writer.add_vision_embedding_length(vision.hidden_size)
-    writer.add_vision_feed_forward_length(vision.intermediate_size)
-    writer.add_vision_block_count(config.vision_layers)
-    writer.add_vision_head_count(vision.num_attention_heads)
-    writer.add_vision_image_mean([0.5] * 3)
-    writer.add_vision_image_std([0.5] * 3)
-    writer.add_vision_use_gelu(True)
-    writer.add_vision_attention_layernorm_eps(vision.layer_norm_eps)
     writer.add_vision_projector_scale_factor(config.downsample_factor)
 
 
@@ -184,19 +165,3 @@ def _shapes(text: TextConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield from layer(f"{block}.attn_output", text.dim, text.dim)
         yield from layer(f"{block}.ffn_up", text.ff_dim, text.dim)
         yield from layer(f"{block}.ffn_down", text.dim, text.ff_dim)
-
-
-def _floats(random: np.random.Generator, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Return the weights of an identity norm, a bias of zeros, or a random matrix or kernel."""
-    if len(shape) == 1:
-        return np.full(shape, float("norm" in name or ".ln" in name or "_ln" in name) * name.endswith("weight"), dtype)
-    return (random.standard_normal(shape, np.float32) / math.sqrt(math.prod(shape[1:]))).astype(dtype)
-
-
-def _matrix(random: np.random.Generator, out: int, columns: int, block_bytes: int) -> np.ndarray:
-    """Return random blocks whose weights have the standard deviation 1 / sqrt(columns), uint8 (out, bytes of a row)."""
-    blocks = random.integers(0, 256, (out, columns // BLOCK, block_bytes), np.uint8)
-    levels = 16 if block_bytes < BLOCK else 256  # of numbers that are drawn uniformly
-    scale = np.array([1 / (math.sqrt((levels**2 - 1) / 12) * math.sqrt(columns))], "<f2")
-    blocks[..., :2] = scale.view(np.uint8)
-    return blocks.reshape(out, -1)

@@ -1,24 +1,20 @@
 """Writes GGUF files of a Qwen3-VL's shape with random weights: text in a recipe such as Q4_K_M, and its mmproj in F16.
 
-Which type a tensor has is the standard quantiser's choice (llama.cpp's `llama_tensor_get_type`). Blocks are drawn as
-bytes, float weights are never made, so that 8 billion of them take half a minute.
+Which type a tensor has is the standard quantiser's choice (llama.cpp's `llama_tensor_get_type`).
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
-import numpy as np
 import tokenizers
 
 from engine.checkpoints.gguf_names import ARCHITECTURES
-from engine.quantization.gguf_blocks import BLOCK_TYPES, BlockType
 from engine.qwen3vl.config import Config, TextConfig, VisionConfig
 from engine.qwen3vl.weights import shapes
+from mdtool.jobs.bench.random_tensors import add_vision_metadata, write_tensors
 
-TYPES = {kind.name: kind for kind in BLOCK_TYPES.values()}
 SPECIAL_TOKENS = {  # of the releases
     "<|endoftext|>": 151643,
     "<|im_start|>": 151644,
@@ -66,14 +62,6 @@ RECIPES = {
     "f16": Recipe("F16", "F16", "F16", 1),
 }
 
-# Of each type: bytes of half-precision numbers in a block, and their value for weights of unit variance around zero.
-_SCALES: Mapping[str, Mapping[int, float]] = {
-    "Q4_K": {0: 1 / 257, 2: 7.5 / 257},  # q of 0..15, scales and minima of 0..63
-    "Q5_K": {0: 1 / 528, 2: 15.5 / 528},  # q of 0..31
-    "Q6_K": {208: 1 / 1365},  # q of -32..31, scales of -128..127
-    "Q8_0": {0: 1 / 73.9},
-}
-
 
 def write_random_qwen3vl(folder: Path, name: str, config: Config, recipe: str) -> tuple[Path, Path]:
     """Write both files, one tensor at a time.
@@ -107,11 +95,11 @@ def write_random_qwen3vl(folder: Path, name: str, config: Config, recipe: str) -
     writer = gguf.GGUFWriter(text_file, "qwen3vl")
     _add_text_metadata(writer, config.text, len(vision.deepstack_visual_indexes))
     writer.add_file_type(RECIPES[recipe].file_type)
-    _write(writer, text, types)
+    write_tensors(writer, text, types)
     tensors = dict(_vision_tensors(vision))
     writer = gguf.GGUFWriter(mmproj, "clip")
     _add_vision_metadata(writer, vision)
-    _write(writer, tensors, {
+    write_tensors(writer, tensors, {
         tensor: "F32" if len(shape) == 1 or tensor == "v.position_embd.weight" else "F16"
         for tensor, shape in tensors.items()
     })  # fmt: skip
@@ -188,57 +176,12 @@ def _add_text_metadata(writer: gguf.GGUFWriter, text: TextConfig, deepstack_laye
 
 
 def _add_vision_metadata(writer: gguf.GGUFWriter, vision: VisionConfig) -> None:
-    writer.add_type("mmproj")
+    side = vision.table_side
+    add_vision_metadata(
+        writer, "qwen3vl_merger", vision, layers=vision.depth, heads=vision.num_heads, table_side=side, eps=1e-6
+    )
     writer.add_file_type(RECIPES["f16"].file_type)
-    writer.add_clip_has_vision_encoder(True)
-    writer.add_clip_projector_type("qwen3vl_merger")
     writer.add_vision_projection_dim(vision.out_hidden_size)
-    writer.add_vision_image_size(vision.table_side * vision.patch_size)
-    writer.add_vision_patch_size(vision.patch_size)
-    writer.add_vision_embedding_length(vision.hidden_size)
-    writer.add_vision_feed_forward_length(vision.intermediate_size)
-    writer.add_vision_head_count(vision.num_heads)
-    writer.add_vision_block_count(vision.depth)
-    writer.add_vision_image_mean([0.5] * 3)
-    writer.add_vision_image_std([0.5] * 3)
-    writer.add_vision_use_gelu(True)
-    writer.add_vision_attention_layernorm_eps(1e-6)
     writer.add_vision_spatial_merge_size(vision.spatial_merge_size)
     taken = [layer in vision.deepstack_visual_indexes for layer in range(vision.depth)]
     writer.add_vision_is_deepstack_layers(taken)
-
-
-def _write(writer: gguf.GGUFWriter, tensors: Mapping[str, tuple[int, ...]], types: Mapping[str, str]) -> None:
-    try:
-        for name, shape in tensors.items():
-            kind = TYPES[types[name]]
-            if kind.is_quantized:
-                stored = (*shape[:-1], kind.row_bytes(shape[-1]))
-                quantized = gguf.GGMLQuantizationType[kind.name]
-                writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), quantized)
-            else:
-                dtype = np.dtype(np.float16 if kind.name == "F16" else np.float32)
-                writer.add_tensor_info(name, shape, dtype, math.prod(shape) * dtype.itemsize)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        random = np.random.default_rng(0)
-        for name, shape in tensors.items():
-            writer.write_tensor_data(_random_tensor(random, name, shape, TYPES[types[name]]))
-    finally:
-        writer.close()
-
-
-def _random_tensor(random: np.random.Generator, name: str, shape: tuple[int, ...], kind: BlockType) -> np.ndarray:
-    """Return weights with the standard deviation 1 / sqrt(columns), an identity norm, or a bias of zeros."""
-    if len(shape) == 1:
-        return np.full(shape, float(name.endswith("weight")), np.float32)
-    columns = math.prod(shape[1:])
-    if not kind.is_quantized:
-        scale = np.float16(1 / (73.3 * math.sqrt(columns)))  # of integers from -127 to 127
-        weights = random.integers(-127, 128, shape, np.int8) * scale
-        return weights if kind.name == "F16" else weights.astype(np.float32)
-    blocks = random.integers(0, 256, (shape[0], columns // kind.weights, kind.bytes), np.uint8)
-    for at, value in _SCALES[kind.name].items():
-        blocks[..., at : at + 2] = np.array([value / math.sqrt(columns)], "<f2").view(np.uint8)
-    return blocks.reshape(shape[0], -1)

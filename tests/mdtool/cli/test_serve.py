@@ -97,8 +97,8 @@ def in_background(work: Any) -> tuple[threading.Thread, list[Any]]:
 def test_it_says_where_it_serves_what_and_ends_cleanly(tmp_path: Path) -> None:
     log = tmp_path / "access.jsonl"
     with serving("--model", "pocket", "--access-log", str(log)) as server:
-        assert server.lines == [f"mdtool: serving pocket on {server.url}\n"]
-        assert httpx.get(f"{server.url}/ready").json()["models"] == ["pocket"]
+        assert server.lines == [f"mdtool: serving pocket, centerface on {server.url}\n"]
+        assert httpx.get(f"{server.url}/ready").json()["models"] == ["pocket", "centerface"]
         assert server.end() == ExitCode.OK
     assert [json.loads(line)["path"] for line in log.read_text().splitlines()] == ["/ready"]
     assert len(server.lines) == 1

@@ -45,6 +45,7 @@ def commands(page: Path) -> list[str]:
 def calls(line: str) -> Iterator[list[str]]:
     """The arguments of each call of mdtool in a line of shell."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.wordchars += ":"
     for is_operator, words in groupby(lexer, key=lambda word: set(word) <= set("|&;")):
         command = [] if is_operator else list(words)
         while command and re.fullmatch(r"[A-Z_]+=.*", command[0]):

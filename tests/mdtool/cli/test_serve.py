@@ -21,9 +21,10 @@ from cli_runner import COMMAND, ROOT, SECONDS, run
 from mdtool.errors import ExitCode
 
 SCENE = ROOT / "sample_media" / "scenes" / "one.png"
-CHAT = str(ROOT / "tests" / "golden" / "qwen3-vl")  # random weights: it never stops by itself
-LONG = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 150, "temperature": 0}
-ENDLESS = LONG | {"max_tokens": 5000}
+CHAT = str(ROOT / "tests" / "golden" / "qwen3-vl")
+LONG_TOKENS = 1000  # half a second of work on a fast machine
+LONG = {"messages": [{"role": "user", "content": "a"}], "max_tokens": LONG_TOKENS, "temperature": 0}
+ENDLESS = LONG | {"max_tokens": 4000}  # after "a" the random weights never choose the end
 CHAT_PATH = "/v1/chat/completions"
 
 pytestmark = pytest.mark.posix("signals")
@@ -104,6 +105,13 @@ def test_it_says_where_it_serves_what_and_ends_cleanly(tmp_path: Path) -> None:
     assert len(server.lines) == 1
 
 
+def test_without_a_model_that_answers_only_faces_are_found(tmp_path: Path) -> None:
+    with serving(HF_HOME=str(tmp_path)) as server:
+        assert server.lines[0].startswith("mdtool: only faces can be found: no model on this machine")
+        assert "mdtool models pull moondream2" in server.lines[0]
+        assert server.lines[1:] == [f"mdtool: serving centerface on {server.url}\n"]
+
+
 def test_a_signal_under_load_loses_no_accepted_request() -> None:
     with serving("--model", CHAT, "--batch", "2", "--queue", "32") as server:
         assert server.post(CHAT_PATH, LONG | {"max_tokens": 1}).status_code == 200  # loads the model
@@ -120,18 +128,18 @@ def test_a_signal_under_load_loses_no_accepted_request() -> None:
             thread.join(SECONDS)
             assert results[0].status_code == 200
         assert all(results[0].text.rstrip().endswith("data: [DONE]") for _, results in streams)
-        assert all(results[0].json()["usage"]["completion_tokens"] == 150 for _, results in whole)
+        assert all(results[0].json()["usage"]["completion_tokens"] == LONG_TOKENS for _, results in whole)
 
 
 @pytest.mark.slow
 def test_what_takes_longer_than_the_drain_is_cut_off_and_counted() -> None:
-    with serving("--model", CHAT, "--drain", "1s") as server:
+    with serving("--model", CHAT, "--drain", "0.1s") as server:
         thread, results = in_background(lambda: server.post(CHAT_PATH, ENDLESS))
         server.wait_for(lambda: server.metric("num_requests_running") == 1)
         assert server.end() == ExitCode.SOME_FAILED
         thread.join(SECONDS)
         assert results[0].status_code == 503
-        message = "mdtool: 1 requests were cut off after 1 s; --drain gives them longer\n"
+        message = "mdtool: 1 requests were cut off after 0.1 s; --drain gives them longer\n"
         server.wait_for(lambda: message in server.lines)
 
 
@@ -186,7 +194,6 @@ def test_a_port_in_use() -> None:
     ("options", "code", "message"),
     [
         (["--model", "nosuch"], ExitCode.MODEL, "no model 'nosuch'"),
-        ([], ExitCode.MODEL, "mdtool models pull moondream2"),
         (["--model", "pocket", "--model", "pocket"], ExitCode.USAGE, "another model is served as pocket already"),
         (["--model", "pocket", "--root-path", "x"], ExitCode.USAGE, "--root-path x: must begin with /"),
         (["--model", "pocket", "--ssl-keyfile", "x"], ExitCode.USAGE, "--ssl-keyfile: only with --ssl-certfile"),

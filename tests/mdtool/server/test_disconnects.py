@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from http_server import CHAT, SECONDS, Served, raw_request, served
 
-NOTICED = 1.0  # seconds: 0.05 and a step are wanted, and other tests keep the machine busy
-LONG = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3000, "temperature": 0}
+# After "a" the random weights never choose the end. How soon a cancelled one is noticed is measured by `bench serve`.
+LONG = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3000, "temperature": 0}
 PROMPT = LONG | {"messages": [{"role": "user", "content": "word " * 3000}]}
-MOONDREAM = {"model": "qwen3-vl", "question": "hi", "settings": {"max_tokens": 3000, "temperature": 0}}
-OLLAMA = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "hi"}], "options": {"num_predict": 3000}}
+MOONDREAM = {"model": "qwen3-vl", "question": "a", "settings": {"max_tokens": 3000, "temperature": 0}}
+OLLAMA = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}], "options": {"num_predict": 3000}}
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +46,18 @@ def test_a_client_that_goes_away_frees_its_place(
     if reset:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
-    assert server.wait_until_idle() < NOTICED
+    server.wait_until_idle()
     assert server.metric("mdtool:cancelled_total") == before + 1
     assert server.log_lines[-1]["method"] == "GET" or server.log_lines[-1]["status"] == 499
 
 
 def test_during_the_prefill(server: Served) -> None:
+    before = server.metric("mdtool:cancelled_total")
     connection = raw_request(server.port, "/v1/chat/completions", PROMPT)
     wait_for(lambda: server.service.engine.running == 1)
     connection.close()
-    assert server.wait_until_idle() < NOTICED
+    server.wait_until_idle()
+    assert server.metric("mdtool:cancelled_total") == before + 1
 
 
 def test_in_the_queue(server: Served) -> None:
@@ -64,9 +66,7 @@ def test_in_the_queue(server: Served) -> None:
     second = raw_request(server.port, "/v1/chat/completions", LONG)
     wait_for(lambda: server.service.engine.waiting == 1)
     second.close()
-    begin = time.monotonic()
     wait_for(lambda: server.service.engine.waiting == 0)
-    assert time.monotonic() - begin < NOTICED
     assert server.service.engine.running == 1  # the first goes on
     first.close()
     server.wait_until_idle()
@@ -77,7 +77,7 @@ def test_while_the_body_is_sent(server: Served) -> None:
     connection.sendall(b"POST /v1/query HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
     wait_for(lambda: server.service.lifecycle.active == 1)
     connection.close()
-    assert server.wait_until_idle() < NOTICED
+    server.wait_until_idle()
 
 
 def test_a_client_that_does_not_read_its_stream_holds_no_place_for_ever(server: Served) -> None:

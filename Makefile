@@ -9,6 +9,7 @@ demo: .venv/installed
 	$(BIN)/mdtool redact sample_media/crossing.mp4 sample_media/portrait.jpg -o demo --overwrite
 	$(BIN)/mdtool redact sample_media/shapes.mp4 --model pocket --prompt "red circle" -o demo --overwrite
 	$(BIN)/mdtool caption sample_media/scenes --model pocket
+	@$(BIN)/python -c "from engine.kernels.library import kernels; print('Computed by', kernels().summary)"
 	@echo "Look at the results: $(CURDIR)/demo/crossing.mp4, $(CURDIR)/demo/portrait.jpg and $(CURDIR)/demo/shapes.mp4"
 
 # One process a core; a test that takes long keeps only one of them busy.

@@ -147,11 +147,16 @@ async def redact_job_again(request: Request, id: str) -> Response:
     body = await read_body(request, AgainBody)
     if found.kind != "redact" or found.outcome.result is None:
         raise bad_request("only a redaction that is done can be redacted again")
+    without = [Track(track.track, track.stream) for track in body.without_tracks]
+    known = [Track(track["track"], track["stream"]) for track in found.outcome.tracks]
+    for track in without:
+        if track not in known:
+            name = f"{track.number} of stream {track.stream}"
+            raise bad_request(f"without_tracks: no such track: {name}", "without_tracks")
     folder = jobs.new_folder()
     source = folder / found.source.name
     os.link(found.source, source)
     shutil.copyfile(found.folder / FINDINGS, folder / FINDINGS)
-    without = [Track(track.track, track.stream) for track in body.without_tracks]
     style = body.style or found.style
     assert style  # every redaction has one
     again = MediaJob("redact", found.name, folder, source, style, partial(_redact_video_again, style, without))
@@ -331,4 +336,4 @@ def _judge_video(model: VisionModel, policy: Policy, job: MediaJob) -> Outcome:
 
 
 def _target(job: MediaJob) -> Path:
-    return job.folder / f"{RESULT}{result_suffix(job.source.suffix)}"
+    return job.folder / f"{RESULT}{result_suffix(job.source)}"

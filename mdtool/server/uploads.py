@@ -10,9 +10,11 @@ from starlette.requests import Request
 
 from mdtool.errors import InputError, UsageError, write_error_message
 from mdtool.media.image.decode_image import decode_image
-from mdtool.media.image.image_file import ImageTooLarge
+from mdtool.media.image.image_file import ImageTooLarge, sniff
 from mdtool.media.sources.inputs import STILL_SUFFIXES, VIDEO_SUFFIXES
+from mdtool.media.sources.open_media import HEAD_BYTES
 from mdtool.media.video.writer import muxer_for
+from mdtool.pipeline.process_input import STILL_SUFFIXES as KEPT_FORMATS
 from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.body import bounded_parts
 
@@ -36,15 +38,17 @@ def file_suffix(name: str, content_type: str) -> str:
     return SUFFIXES.get(content_type.partition(";")[0].strip().lower(), ".mp4")
 
 
-def result_suffix(suffix: str) -> str:
-    """Return the suffix of the redacted file: that of the upload, where such a file can be written."""
-    if suffix in STILL_SUFFIXES:
-        return suffix
+def result_suffix(source: Path) -> str:
+    """Return the suffix of the redacted file: that of the upload, where it suits what is in it and can be written."""
+    with source.open("rb") as file:
+        kind = sniff(file.read(HEAD_BYTES))
+    if stills := KEPT_FORMATS.get(kind or ""):
+        return source.suffix if source.suffix in stills else stills[0]
     try:
-        muxer_for(f"name{suffix}")
+        muxer_for(f"name{source.suffix}")
     except UsageError:
         return OTHER_VIDEO
-    return suffix
+    return source.suffix
 
 
 async def receive_file(request: Request, path: Path, limit: int) -> None:

@@ -43,6 +43,7 @@ export function chooseSkill(name, focus = false) {
     if (chosen && focus) tab.focus();
   }
   for (const form of document.querySelectorAll("form[data-skill]")) form.hidden = form.dataset.skill !== name;
+  byId("status").textContent = "";
   showAbility();
 }
 

@@ -18,7 +18,7 @@ const ENGLISH = {
   policy: "Policy", "own-words": "in my own words", "not-allowed": "What is not allowed", "judge-button": "Judge", private: "Everything stays on the machine that serves this page.",
   download: "Download", again: "Hide only the chosen ones", tracks: "What was hidden", track: "{label} {track}, {from} to {to} s",
   "no-picture": "Choose a picture first.", "no-video": "Only hiding and judging work on a video.",
-  found: "{count} found.", nothing: "Nothing found.", faces: "{count} faces; {looks} look at a place in the picture.",
+  found: "{count} found.", nothing: "Nothing found.", faces: "Faces: {count}. Looking at a place in the picture: {looks}.",
   "looks-at": "P{person} looks at P{other}.", "looks-somewhere": "P{person} looks at a place in the picture.",
   "looks-out": "P{person} looks out of the picture.", "looks-unknown": "Where P{person} looks can't be told.",
   "head-only": "This is the direction of the head, not of the eyes.", head: "head", out: "out",

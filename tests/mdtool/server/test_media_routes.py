@@ -187,8 +187,8 @@ def test_a_video_is_redacted_as_a_job_and_again_without_a_track(server: Served) 
     assert ended(server, again)["status"] == "done"
     bare = server.get(f"/v1/jobs/{again['id']}/result").content
     assert bare != result.content
-    missing = server.post(f"/v1/jobs/{job['id']}/again", {"without_tracks": [{"track": 99}]}).json()
-    assert "no such track" in ended(server, missing)["error"]
+    status, message = error(server.post(f"/v1/jobs/{job['id']}/again", {"without_tracks": [{"track": 99}]}))
+    assert (status, "no such track" in message) == (400, True)
 
 
 def _lines(server: Served, path: str) -> list[str]:
@@ -222,6 +222,14 @@ def test_what_is_no_video_fails_with_its_reason_and_leaves_no_result(server: Ser
     assert state["error"]
     assert "mdtool-job-" not in state["error"]
     assert not state["result"]
+
+
+def test_a_picture_with_the_name_of_a_video_is_redacted_as_a_picture(server: Served) -> None:
+    job = upload(server, "/v1/redact?prompt=yellow%20star&name=scene.mp4", MANY.read_bytes())
+    assert ended(server, job)["error"] is None
+    result = server.get(f"/v1/jobs/{job['id']}/result")
+    assert "scene.redacted.png" in result.headers["Content-Disposition"]
+    assert Image.open(io.BytesIO(result.content)).format == "PNG"
 
 
 def test_uploads_are_bounded_and_not_empty(server: Served) -> None:

@@ -18,7 +18,7 @@ from engine.catalog.hub_cache import (
     remove_snapshots,
     snapshot,
 )
-from engine.catalog.hub_download import download, download_errors
+from engine.catalog.hub_download import Progress, download, download_errors
 from engine.catalog.published import GgufSource, PublishedModel, Source, TokenizerSource, downloads
 from engine.checkpoints.shards import weight_files, weights_in
 from engine.contract import ModelUnavailable, NotDownloaded
@@ -93,10 +93,14 @@ def cached_tokenizer(source: TokenizerSource) -> Path | None:
     return folder / source.file if folder and (folder / source.file).is_file() else None
 
 
-def pull(model: PublishedModel) -> LocalModel:
+def pull(model: PublishedModel, progress: Progress | None = None) -> LocalModel:
     """Download what is missing of a model; an interrupted download is resumed.
 
     It shows the progress bar of huggingface_hub if stderr is a terminal.
+
+    Args:
+        model: The model.
+        progress: Called as its weights arrive with their bytes that are here, and those of all of them.
 
     Raises:
         ModelUnavailable: The hub does not provide the model; the message says what to do.
@@ -106,7 +110,7 @@ def pull(model: PublishedModel) -> LocalModel:
         return downloaded
     source = _source(model)
     with download_errors(model.name, source.repo, source.revision):
-        download(source.repo, source.revision, lambda names: _chosen(names, source))
+        download(source.repo, source.revision, lambda names: _chosen(names, source), progress)
     if isinstance(source, Source):
         tokenizer = source.tokenizer
         with download_errors(model.name, tokenizer.repo, tokenizer.revision):

@@ -1,9 +1,11 @@
 """Downloads from the Hugging Face hub, or a mirror of it, into the cache of huggingface_hub."""
 
 import errno
+import io
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,12 @@ from engine.catalog.hub_cache import cache_folder, commit_of, lock_of, repositor
 from engine.contract import ModelUnavailable
 from engine.error_text import reason
 
+Progress = Callable[[int, int], None]  # bytes that are here, and bytes of all files
 
-def download(repo: str, revision: str, choose: Callable[[Sequence[str]], Collection[str]]) -> None:
+
+def download(
+    repo: str, revision: str, choose: Callable[[Sequence[str]], Collection[str]], progress: Progress | None = None
+) -> None:
     """Download files of a repository, small ones first, so that an index precedes its shards.
 
     A branch of which the cache has files already stays at their commit.
@@ -21,6 +27,7 @@ def download(repo: str, revision: str, choose: Callable[[Sequence[str]], Collect
         repo: Of the hub.
         revision: A commit, tag or branch.
         choose: Takes the names of all files, and returns those to download.
+        progress: Called as bytes arrive.
 
     Raises:
         ModelUnavailable: There are none, or one was damaged on the way.
@@ -36,10 +43,21 @@ def download(repo: str, revision: str, choose: Callable[[Sequence[str]], Collect
     if not files:
         raise ModelUnavailable(f"{repo} has none of the required files at revision {revision}")
     _check_space([file for file in files if file.lfs], repository(repo) / "blobs")
+    done, total = 0, sum(file.size or 0 for file in files)
     for file in files:
         if file.lfs:
-            _download_large(repo, str(info.sha), file.rfilename, checksum=file.lfs.sha256, size=file.lfs.size)
+            written = partial(_add, progress, done, total) if progress else None
+            _download_large(
+                repo, str(info.sha), file.rfilename, checksum=file.lfs.sha256, size=file.lfs.size, written=written
+            )
         hf_hub_download(repo, file.rfilename, revision=at, cache_dir=cache_folder())
+        done += file.size or 0
+        if progress:
+            progress(done, total)
+
+
+def _add(progress: Progress, before: int, total: int, written: int) -> None:
+    progress(before + written, total)
 
 
 @contextmanager
@@ -90,7 +108,23 @@ def _connection_error(error: Exception) -> str:
     return f"the connection to {constants.ENDPOINT} failed ({reason(error)}); pull again to resume"
 
 
-def _download_large(repo: str, commit: str, name: str, *, checksum: str, size: int) -> None:
+class _WatchedFile(io.BufferedWriter):
+    """A file to append to, which tells its size after each write."""
+
+    def __init__(self, path: Path, written: Callable[[int], None] | None) -> None:
+        super().__init__(io.FileIO(path, "a"))
+        self._written = written
+
+    def write(self, data: Any) -> int:
+        count = super().write(data)
+        if self._written:
+            self._written(self.tell())
+        return count
+
+
+def _download_large(
+    repo: str, commit: str, name: str, *, checksum: str, size: int, written: Callable[[int], None] | None
+) -> None:
     """Download a file into the cache, resuming an earlier attempt.
 
     huggingface_hub itself resumes only within one process: it deletes the partial files of an interrupted one.
@@ -109,7 +143,7 @@ def _download_large(repo: str, commit: str, name: str, *, checksum: str, size: i
             return
         if part.exists() and part.stat().st_size > size:
             part.unlink()
-        with part.open("ab") as file:
+        with _WatchedFile(part, written) as file:
             http_get(
                 hf_hub_url(repo, name, revision=commit),
                 file,

@@ -77,7 +77,6 @@ def serve(
         app = create_app(engine, models, settings, AccessLog(file, settings.log_prompts))
         engine.start()
         code = run_server(app, listening, console.note)
-        app.state.service.jobs.close()
         engine.close()
     raise typer.Exit(code)
 

@@ -28,6 +28,7 @@ from mdtool.server.images import decoding_threads
 from mdtool.server.lifecycle import Lifecycle
 from mdtool.server.media_jobs import MediaJobs
 from mdtool.server.metrics import Metrics
+from mdtool.server.pulls import Pulls
 from mdtool.server.refusals import Refused
 from mdtool.server.request_record import record_of
 from mdtool.server.served_models import ServedModels
@@ -71,7 +72,14 @@ def create_app(
         redirect_slashes=False,  # Moondream's client fails on a redirect
     )
     service = Service(
-        engine, models, settings, Lifecycle(), Metrics(), MediaJobs(settings.jobs, settings.job_ttl), decoding_threads()
+        engine,
+        models,
+        settings,
+        Lifecycle(),
+        Metrics(),
+        MediaJobs(settings.jobs, settings.job_ttl),
+        Pulls(),
+        decoding_threads(),
     )
     service.metrics.observe(lambda: engine_metrics(engine))
     ProcessCollector(registry=service.metrics.registry)

@@ -33,6 +33,7 @@ from mdtool.server.running import Running
 from mdtool.server.service import Service, service_of
 
 Body = TypeVar("Body", bound=BaseModel)
+Made = TypeVar("Made")
 
 
 async def read_body(request: Request, kind: type[Body]) -> Body:
@@ -151,6 +152,20 @@ class Call:
             record.finish = "length" if isinstance(result, ObjectList) and not result.complete else "stop"
             items = result.items if isinstance(result, ObjectList) else [result]
             record.answer = [repr(item) for item in items]
+
+
+async def in_thread(record: RequestRecord, work: Callable[[], Made]) -> Made:
+    """Return what work makes in a thread, before the request's deadline.
+
+    Raises:
+        ApiError: The work failed, or takes longer.
+        Exception: An error that nobody expected.
+    """
+    try:
+        async with asyncio.timeout_at(record.deadline):
+            return await asyncio.to_thread(work)
+    except Exception as error:
+        raise known_error(error) from error
 
 
 def begin_call(request: Request, model: str | None, skill: str, prompt: str | None = None) -> Call:

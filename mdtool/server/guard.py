@@ -102,7 +102,7 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
         if record.accepted:
-            self._lifecycle.begin()
+            self._lifecycle.begin(record)
         try:
             await self._until_gone(scope, receive, send, record)
         except Exception as error:
@@ -115,7 +115,7 @@ class Guard:
             for running in record.running:
                 running.cancel()
             if record.accepted:
-                self._lifecycle.end()
+                self._lifecycle.end(record)
 
     async def _until_gone(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
         """Run the app; cancel it when the client goes away, or stops to read until long after the deadline."""

@@ -1,5 +1,6 @@
 """Redactions and moderations of videos as jobs: a few at a time, each in a private folder until it expires."""
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 MAX_WAITING = 16  # jobs
 RETRY_AFTER = 30  # seconds
+CUT_OFF = "the server ended before it was done; send it again"
 
 
 class JobCancelled(MdtoolError):
@@ -91,6 +93,11 @@ class MediaJob:
         self.frame = frame
         self.frames_shown += 1
 
+    def why(self, error: Exception) -> str:
+        """Return why it failed, in words that name the file as the person does, not where the server keeps it."""
+        message = error_message(error).replace(str(self.source), self.name or "the file")
+        return message.replace(f"{self.folder}{os.sep}", "")
+
 
 class MediaJobs:
     """All jobs of a server. Its methods may be called in any thread."""
@@ -113,6 +120,11 @@ class MediaJobs:
         folder = Path(tempfile.mkdtemp(prefix="mdtool-job-"))
         self._folders.add(folder)
         return folder
+
+    @property
+    def active(self) -> int:
+        """Number of jobs that have not ended."""
+        return sum(job.ended is None for job in self._listed())
 
     def check_room(self) -> None:
         """Raise QueueFull if as many jobs wait as may."""
@@ -155,6 +167,15 @@ class MediaJobs:
         for folder in list(self._folders):
             shutil.rmtree(folder, ignore_errors=True)
 
+    def cut_off(self) -> int:
+        """Let all jobs that have not ended fail, because the server ends; return their number."""
+        with self._lock:
+            active = [job for job in self._jobs.values() if job.ended is None]
+            for job in active:
+                job.cancelled = True
+                job.status, job.error, job.ended = "failed", CUT_OFF, time.monotonic()
+        return len(active)
+
     def close(self) -> None:
         """Cancel all jobs, and delete their files."""
         for job in self._listed():
@@ -188,17 +209,19 @@ class MediaJobs:
 
     def _run(self, job: MediaJob) -> None:
         status: Status = "done"
+        outcome, why = Outcome(), ""
         try:
             if job.cancelled:
                 raise JobCancelled("cancelled")
             job.status = "running"
-            job.outcome = job.work(job)
+            outcome = job.work(job)
         except JobCancelled:
             status = "cancelled"
         except Exception as error:  # whatever one input raises is that job's failure
-            status, job.error = "failed", error_message(error)
+            status, why = "failed", job.why(error)
         with self._lock:
-            job.status, job.ended = status, time.monotonic()
+            if job.ended is None:  # else it was cut off
+                job.outcome, job.error, job.status, job.ended = outcome, why, status, time.monotonic()
         if job.cancelled:
             self.delete_folder(job.folder)
             return

@@ -20,13 +20,13 @@ from mdtool.model_selection import FACE_MODEL
 from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.track_selection import Track
 from mdtool.server.api_error import ApiError, bad_request
-from mdtool.server.call import read_body
-from mdtool.server.error_response import known_error
+from mdtool.server.call import in_thread, read_body
 from mdtool.server.images import image_bytes
 from mdtool.server.loop_model import LoopModel
 from mdtool.server.media_jobs import Kind, MediaJob, MediaJobs, Outcome
 from mdtool.server.media_work import (
     Detection,
+    FrameShow,
     ShownEffect,
     first_that_serves,
     judge_file,
@@ -41,7 +41,7 @@ from mdtool.server.request_record import record_of
 from mdtool.server.schemas import AgainBody, ModerateBody, RedactBody
 from mdtool.server.service import service_of
 from mdtool.server.streaming import STREAM_HEADERS, sse, sse_comment
-from mdtool.server.uploads import Picture, as_picture, file_suffix, receive_file, result_suffix
+from mdtool.server.uploads import Picture, as_picture, as_readable_picture, file_suffix, receive_file, result_suffix
 from recipes.policy import Policy, policy_from_prompts
 from recipes.redact import Name
 from recipes.regions import Region
@@ -72,7 +72,7 @@ async def redact(
     body = await read_body(request, RedactBody)
     prompts = tuple(body.prompts)
     detection = Detection(_model(request, body.model, prompts), prompts, body.threshold)
-    picture = await _picture(request, body.image_url)
+    picture = await _picture(request, body.image_url, as_picture)
     return await _answer(request, "redact", detection.model, partial(_redact_picture, detection, body.styles, picture))
 
 
@@ -94,7 +94,7 @@ async def moderate(
     body = await read_body(request, ModerateBody)
     rules = _policy(body.policy, body.prompts)
     chosen = _model(request, body.model, rules.prompts, rules.questions)
-    picture = await _picture(request, body.image_url)
+    picture = await _picture(request, body.image_url, as_readable_picture)
     return await _answer(request, "moderate", chosen, partial(_judge_picture, chosen, rules, picture))
 
 
@@ -147,11 +147,16 @@ async def redact_job_again(request: Request, id: str) -> Response:
     body = await read_body(request, AgainBody)
     if found.kind != "redact" or found.outcome.result is None:
         raise bad_request("only a redaction that is done can be redacted again")
+    without = [Track(track.track, track.stream) for track in body.without_tracks]
+    known = [Track(track["track"], track["stream"]) for track in found.outcome.tracks]
+    for track in without:
+        if track not in known:
+            name = f"{track.number} of stream {track.stream}"
+            raise bad_request(f"without_tracks: no such track: {name}", "without_tracks")
     folder = jobs.new_folder()
     source = folder / found.source.name
     os.link(found.source, source)
     shutil.copyfile(found.folder / FINDINGS, folder / FINDINGS)
-    without = [Track(track.track, track.stream) for track in body.without_tracks]
     style = body.style or found.style
     assert style  # every redaction has one
     again = MediaJob("redact", found.name, folder, source, style, partial(_redact_video_again, style, without))
@@ -213,10 +218,11 @@ def _job(request: Request, id: str) -> tuple[MediaJobs, MediaJob]:
     return jobs, found
 
 
-async def _picture(request: Request, reference: str) -> Picture:
+async def _picture(request: Request, reference: str, recognise: Callable[[bytes, int], Picture]) -> Picture:
     service = service_of(request)
     data = await image_bytes(reference, service.settings, service.decoders)
-    return as_picture(data, service.settings.max_pixels)
+    loop, most = asyncio.get_running_loop(), service.settings.max_pixels
+    return await loop.run_in_executor(service.decoders, recognise, data, most)
 
 
 async def _start(
@@ -247,8 +253,9 @@ def _accepted(request: Request, jobs: MediaJobs, job: MediaJob) -> Response:
 
 
 async def _events(jobs: MediaJobs, job: MediaJob) -> AsyncGenerator[bytes]:
-    shown, told, quiet = 0, None, 0
-    while job.ended is None:
+    shown, told, quiet, ended = 0, None, 0, False
+    while not ended:
+        ended = job.ended is not None
         state = jobs.as_dict(job)
         if job.frames_shown > shown:
             shown = job.frames_shown
@@ -260,19 +267,16 @@ async def _events(jobs: MediaJobs, job: MediaJob) -> AsyncGenerator[bytes]:
             quiet += 1
             if quiet % PING_EVENTS == 0:
                 yield sse_comment("running")
-        await asyncio.sleep(EVENT_SECONDS)
-    yield sse(jobs.as_dict(job), "end")
+        if not ended:
+            await asyncio.sleep(EVENT_SECONDS)
+    yield sse(told, "end")
 
 
 async def _answer(request: Request, skill: Kind, model: VisionModel, work: Callable[[], dict[str, Any]]) -> Response:
-    """Do the work on a picture in a thread; known errors become those of the API."""
+    """Do the work on a picture in a thread."""
     record = record_of(request)
     record.model, record.skill = model.name, skill
-    try:
-        async with asyncio.timeout_at(record.deadline):
-            return JSONResponse(await asyncio.to_thread(work))
-    except Exception as error:
-        raise known_error(error) from error
+    return JSONResponse(await in_thread(record, work))
 
 
 # Work in threads.
@@ -315,21 +319,21 @@ def _judge_picture(model: VisionModel, policy: Policy, picture: Picture) -> dict
 
 
 def _redact_video(detection: Detection, style: Name, job: MediaJob) -> Outcome:
-    target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), job.show)
+    target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), FrameShow(job.show))
     report = redact_file(job.source, target, findings, detection=detection, effect=effect, progress=job.progress)
     return Outcome(target, tracks_in(findings), warning=report.incomplete)
 
 
 def _redact_video_again(style: Name, without: Sequence[Track], job: MediaJob) -> Outcome:
-    target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), job.show)
+    target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), FrameShow(job.show))
     report = redact_again(job.source, target, findings, without=without, effect=effect, progress=job.progress)
     return Outcome(target, tracks_in(findings), warning=report.incomplete)
 
 
 def _judge_video(model: VisionModel, policy: Policy, job: MediaJob) -> Outcome:
-    verdict = judge_file(job.source, model=model, policy=policy, progress=job.progress)
+    verdict = judge_file(job.source, model=model, policy=policy, progress=job.progress, show=job.show)
     return Outcome(verdict=verdict, warning=str(verdict["incomplete"]))
 
 
 def _target(job: MediaJob) -> Path:
-    return job.folder / f"{RESULT}{result_suffix(job.source.suffix)}"
+    return job.folder / f"{RESULT}{result_suffix(job.source)}"

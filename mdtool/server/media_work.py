@@ -1,6 +1,7 @@
 """What the server does to a picture or video in a file: redact it, redact it again from its findings, judge it."""
 
 import io
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from mdtool.pipeline.run import Effect, LiveSettings, ModelInference, Run
 from mdtool.pipeline.track_selection import Track, TrackSelection
 from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
-from mdtool.tracking.detector import detector_with_questions, object_detector
+from mdtool.tracking.detector import Detector, ImageFindings, detector_with_questions, object_detector
 from mdtool.tracking.turned_views import view_for
 from recipes.policy import Policy
 from recipes.redact import Name, Style
@@ -42,24 +43,44 @@ def no_progress(report: Report, frames: int | None) -> None:
 
 
 @dataclass
+class FrameShow:
+    """Shows frames to a person: the first one, then one in FRAME_SECONDS.
+
+    Attributes:
+        show: Receives a frame as JPEG.
+    """
+
+    show: Callable[[bytes], None]
+    _shown: float = field(default=-math.inf, init=False)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return time.monotonic() - self._shown >= FRAME_SECONDS
+
+    def __call__(self, pixels: np.ndarray) -> None:
+        """Show a frame, (height, width, 3) uint8 RGB."""
+        self.show(_small_jpeg(pixels))
+        self._shown = time.monotonic()
+
+
+@dataclass(frozen=True)
 class ShownEffect:
     """An effect whose painted frames are shown to a person now and then.
 
     Attributes:
         effect: Paints.
-        show: Receives a frame as JPEG, at most one in FRAME_SECONDS.
+        frames: Shows what it has painted.
     """
 
     effect: Effect
-    show: Callable[[bytes], None]
-    _shown: float = field(default=-FRAME_SECONDS, init=False)
+    frames: FrameShow
 
     def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
         """Paint a frame in place; see `Effect`."""
         self.effect.paint(canvas, info, findings)
-        if time.monotonic() - self._shown >= FRAME_SECONDS:
-            canvas.draw(lambda pixels: self.show(_small_jpeg(pixels)))
-            self._shown = time.monotonic()
+        if self.frames.due:
+            canvas.draw(self.frames)
 
 
 def _small_jpeg(pixels: np.ndarray) -> bytes:
@@ -153,8 +174,22 @@ def redact_again(
     return process_input(entry, target, Run(recorded, effect, progress=progress), overwrite=False)
 
 
-def judge_file(source: Path, *, model: VisionModel, policy: Policy, progress: Progress = no_progress) -> dict[str, Any]:
+def judge_file(
+    source: Path,
+    *,
+    model: VisionModel,
+    policy: Policy,
+    progress: Progress = no_progress,
+    show: Callable[[bytes], None] | None = None,
+) -> dict[str, Any]:
     """Judge a picture or video by a policy; return the verdict as `moderate --json` has it, without the run.
+
+    Args:
+        source: The file.
+        model: Detects, and answers.
+        policy: What is not allowed.
+        progress: As for `redact_file`.
+        show: Receives frames that the model sees; see `FrameShow`.
 
     Raises:
         InputError, EngineError: As `analyse` raises.
@@ -162,10 +197,20 @@ def judge_file(source: Path, *, model: VisionModel, policy: Policy, progress: Pr
     detect = detector_with_questions(model, policy.prompts, policy.questions)
     request = AnalysisRequest(tuple(policy.prompts), view=view_for(model.name))
     evaluator, entry = PolicyEvaluator(policy), as_input(source)
-    inference = ModelInference(request, detect, model.name)
+    inference = ModelInference(request, _shown(detect, FrameShow(show)) if show else detect, model.name)
     report = analyse(entry, inference, evaluator.add, progress, live=LiveSettings())
     verdict = evaluator.result().verdict.as_dict()
     return {**verdict, "model": model.name, "incomplete": report.incomplete}
+
+
+def _shown(detect: Detector, frames: FrameShow) -> Detector:
+    def detect_and_show(images: Sequence[np.ndarray]) -> list[ImageFindings]:
+        found = detect(images)
+        if frames.due:
+            frames(images[-1])
+        return found
+
+    return detect_and_show
 
 
 def first_that_serves(

@@ -4,9 +4,11 @@ Recorded from the official client: events begin with `data: `, a stream ends wit
 no JSON makes a client notice that a stream failed.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,11 +28,15 @@ from engine.contract import (
     QueryRequest,
 )
 from mdtool.server.api_error import ApiError, bad_request
-from mdtool.server.call import Call, begin_call, read_body
+from mdtool.server.call import Call, begin_call, in_thread, read_body
+from mdtool.server.gaze_work import gazes_in
+from mdtool.server.loop_model import LoopModel
 from mdtool.server.openapi import body_of
 from mdtool.server.running import Running
 from mdtool.server.schemas import CaptionBody, GazeBody, ObjectBody, QueryBody, Reference
 from mdtool.server.streaming import StreamFormat, sse, sse_comment, streamed, waiting_text
+from recipes.gaze import Gaze
+from recipes.regions import Region
 
 router = APIRouter(tags=["Moondream"])
 
@@ -100,11 +106,14 @@ async def point(request: Request) -> Response:
 
 @router.post("/v1/gaze", openapi_extra=body_of(GazeBody))
 async def gaze(request: Request) -> Response:
-    """Return where a person looks; null: out of the frame."""
+    """Return where a person looks, null: out of the frame; without an eye, where all people look, by their faces."""
     body = await read_body(request, GazeBody)
     call = begin_call(request, body.model, "gaze")
     images = await call.images([body.image_url])
-    running = await call.submit(lambda encoded: GazeRequest(encoded[0], body.place), images)
+    eye = body.place
+    if eye is None:
+        return await _all_gazes(call, images[0])
+    running = await call.submit(lambda encoded: GazeRequest(encoded[0], eye), images)
     target = await call.result(running)
     return _reply(call, running, {"gaze": _point(target) if isinstance(target, Point) else None})
 
@@ -113,6 +122,25 @@ async def gaze(request: Request) -> Response:
 async def segment(request: Request) -> Response:
     """Answer that no model here segments."""
     raise ApiError(501, "no model of this server segments images; /v1/detect returns boxes", code="not_supported")
+
+
+async def _all_gazes(call: Call, image: np.ndarray) -> Response:
+    model = LoopModel(call.model, call.service.engine, asyncio.get_running_loop())
+    call.record.model, people = await in_thread(call.record, lambda: gazes_in(image, model))
+    gazes = [_gaze(person) for person in people]
+    return JSONResponse({"gazes": gazes, "model": call.record.model, "request_id": call.record.request_id})
+
+
+def _gaze(person: Gaze) -> dict[str, Any]:
+    return {
+        "person": person.track,
+        "face": _box(person.face),
+        "eye": _point(person.eye),
+        "gaze": _point(person.target) if person.target else None,
+        "in_frame": person.in_frame,
+        "method": person.method,
+        "looks_at": person.looks_at,
+    }
 
 
 async def _text(request: Request, call: Call, running: Running, key: str, *, stream: bool) -> Response:
@@ -168,7 +196,7 @@ def _references(given: Sequence[Reference] | None) -> tuple[tuple[float, ...], .
     return references
 
 
-def _box(box: Box) -> dict[str, float]:
+def _box(box: Box | Region) -> dict[str, float]:
     corners = {"x_min": box.x_min, "y_min": box.y_min, "x_max": box.x_max, "y_max": box.y_max}
     return corners if box.score is None else corners | {"score": box.score}
 

@@ -8,14 +8,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from engine.catalog import hub
 from engine.catalog.published import PublishedModel, published
-from engine.contract import Abilities, EngineError
+from engine.contract import Abilities
 from mdtool import __version__
 from mdtool.jobs.moderate.find_policy import presets
 from mdtool.model_selection import PREFERRED
 from mdtool.server.api_error import ApiError
 from mdtool.server.page_files import FOLDER, PAGE_FILES
+from mdtool.server.pulls import Pull
 from mdtool.server.served_models import ServedModel
 from mdtool.server.service import service_of
 from mdtool.server.streaming import STREAM_HEADERS, sse
@@ -29,7 +29,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
-PULL_PING_SECONDS = 1.0
+PULL_EVENT_SECONDS = 0.5
 REASONING_FAMILY = "moondream"
 
 
@@ -46,7 +46,8 @@ for _path in PAGE_FILES:
 @router.get("/v1/page")
 async def page(request: Request) -> Response:
     """Return what the page shows: the models and what they can do, those that could be pulled, and the policies."""
-    models = service_of(request).models
+    service = service_of(request)
+    models = service.models
     here = [models.describe(name) for name in models.names]
     known = published()
     absent = [model for name, model in known.items() if name not in models.names and model.source]
@@ -57,7 +58,7 @@ async def page(request: Request) -> Response:
                 {"id": one.name, "here": True, "reasoning": one.family == REASONING_FAMILY} | _can(one.abilities)
                 for one in here
             ]
-            + [_absent(model) for model in absent],
+            + [_absent(model) | {"pulling": service.pulls.is_running(model.name)} for model in absent],
             "preferred": PREFERRED,
             "policies": presets(),
         }
@@ -70,29 +71,30 @@ def _can(abilities: Abilities) -> dict[str, Any]:
 
 def _absent(model: PublishedModel) -> dict[str, Any]:
     assert model.source
-    terms = {"bytes": model.source.bytes, "licence": model.source.licence}
+    source = model.source
+    terms = {"bytes": source.bytes, "licence": source.licence, "terms": source.terms}
     return {"id": model.name, "here": False} | terms | _can(model.abilities)
 
 
 @router.post("/v1/models/{name}/pull")
 async def pull(request: Request, name: str) -> Response:
-    """Download a published model and serve it; a stream that ends with `done` or `error`."""
+    """Download a published model and serve it; a stream that ends with `done` or `error`.
+
+    Whoever asks again while it runs follows the same download.
+    """
     model = published().get(name)
     if model is None:
         raise ApiError(404, f"no model {name!r} is published", "model", "model_not_found", quotes=True)
     service = service_of(request)
+    running = service.pulls.start(model, lambda: service.models.add(name, ServedModel(name)))
+    return StreamingResponse(_progress(running), media_type="text/event-stream", headers=STREAM_HEADERS)
 
-    async def progress() -> AsyncGenerator[bytes]:
-        work = asyncio.ensure_future(asyncio.to_thread(hub.pull, model))
-        while not work.done():
-            yield sse({"fraction": None}, "progress")
-            await asyncio.wait({work}, timeout=PULL_PING_SECONDS)
-        try:
-            work.result()
-            service.models.add(name, ServedModel(name))
-        except EngineError as error:
-            yield sse({"message": str(error)}, "error")
-        else:
-            yield sse({"fraction": 1.0}, "done")
 
-    return StreamingResponse(progress(), media_type="text/event-stream", headers=STREAM_HEADERS)
+async def _progress(running: Pull) -> AsyncGenerator[bytes]:
+    while not running.ended:
+        yield sse(running.as_dict(), "progress")
+        await asyncio.sleep(PULL_EVENT_SECONDS)
+    if running.error:
+        yield sse({"message": running.error}, "error")
+    else:
+        yield sse(running.as_dict(), "done")

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from mdtool.server.media_jobs import MediaJobs
 from mdtool.server.service import Service
 
 KEEP_ALIVE = 75  # seconds; longer than the clients keep a connection, so that none is closed under a request
+JOB_SECONDS = 0.05  # between two looks at jobs in a drain
 LAST_BYTES = 2  # seconds after a drain, in which clients take what was sent
 
 ENDING = [signal.SIGINT, signal.SIGTERM]
@@ -35,7 +37,7 @@ class Listening:
         port: 0: any that is free.
         certfile: TLS certificates; None: no TLS.
         keyfile: Their key; None: it is in the same file.
-        drain: Seconds that running requests are given when the server ends.
+        drain: Seconds that running requests and jobs are given when the server ends.
     """
 
     host: str = "127.0.0.1"
@@ -61,8 +63,8 @@ class _Server(uvicorn.Server):
 def run_server(app: FastAPI, listening: Listening, note: Callable[[str], object]) -> ExitCode:
     """Serve until a signal ends it.
 
-    The first signal starts the drain: new requests are refused, those accepted are finished. A second one ends the
-    process at once.
+    The first signal starts the drain: new requests are refused, those accepted are finished, jobs too. A second one
+    ends the process at once.
 
     Args:
         app: From `create_app`; its engine is drained, and ended by the caller.
@@ -70,7 +72,7 @@ def run_server(app: FastAPI, listening: Listening, note: Callable[[str], object]
         note: Prints a line for people.
 
     Returns:
-        OK after a clean drain, SOME_FAILED if requests were cut off.
+        OK after a clean drain, SOME_FAILED if requests or jobs were cut off.
 
     Raises:
         UsageError: It can't listen there, or the certificate can't be used.
@@ -114,18 +116,28 @@ async def _serve(
     ended = asyncio.ensure_future(signalled.wait())
     await asyncio.wait({ended, serving}, return_when=asyncio.FIRST_COMPLETED)
     ended.cancel()
-    active = service.lifecycle.active
+    active = service.lifecycle.active + service.jobs.active
     if active:
         note(f"ending; {active} running requests have {listening.drain:g} s; a second signal ends now")
-    clean = await service.lifecycle.drained(listening.drain)
+    clean = await _drained(service, listening.drain)
     if not clean:
-        left = service.lifecycle.active
+        left = service.lifecycle.active + service.jobs.cut_off()
         note(f"{left} requests were cut off after {listening.drain:g} s; --drain gives them longer")
         await asyncio.to_thread(service.engine.close)  # so that they end with an error, and their clients can tell
         await service.lifecycle.drained(LAST_BYTES)
     server.should_exit = True
     await serving
+    await asyncio.to_thread(service.jobs.close)  # while there is an event loop, which their requests to models need
     return ExitCode.OK if clean else ExitCode.SOME_FAILED
+
+
+async def _drained(service: Service, seconds: float) -> bool:
+    """Wait for the accepted requests and for jobs; return whether all have ended within these seconds."""
+    end = time.monotonic() + seconds
+    requests_ended = await service.lifecycle.drained(seconds)
+    while service.jobs.active and time.monotonic() < end:
+        await asyncio.sleep(JOB_SECONDS)
+    return requests_ended and not service.jobs.active
 
 
 def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:

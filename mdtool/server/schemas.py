@@ -95,14 +95,16 @@ class Eye(BaseModel):
 
 
 class GazeBody(MoondreamBody):
-    """The eye of a person, or the centre of the face."""
+    """The eye of a person, or the centre of the face; without one, all faces that are found."""
 
     image_url: str
-    eye: Eye | Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    eye: Eye | Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
 
     @property
-    def place(self) -> tuple[float, float]:
-        """The eye as (x, y)."""
+    def place(self) -> tuple[float, float] | None:
+        """The eye as (x, y); None: all faces."""
+        if self.eye is None:
+            return None
         return (self.eye.x, self.eye.y) if isinstance(self.eye, Eye) else (self.eye[0], self.eye[1])
 
 

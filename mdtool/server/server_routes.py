@@ -44,6 +44,18 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+@router.get("/v1/queue/{request_id}")
+async def queue(request: Request, request_id: str) -> Response:
+    """Tell what becomes of the request with this X-Request-ID: preparing, queued (with its place), running, none."""
+    record = service_of(request).lifecycle.find(request_id)
+    if record is None:
+        return JSONResponse({"status": "none", "position": 0})
+    if not record.running:
+        return JSONResponse({"status": "preparing", "position": 0})
+    position = max(running.position for running in record.running)
+    return JSONResponse({"status": "queued" if position else "running", "position": position})
+
+
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
     """List the models, as OpenAI's clients and as Moondream's read them."""

@@ -9,6 +9,7 @@ from mdtool.server.engine_loop import EngineLoop
 from mdtool.server.lifecycle import Lifecycle
 from mdtool.server.media_jobs import MediaJobs
 from mdtool.server.metrics import Metrics
+from mdtool.server.pulls import Pulls
 from mdtool.server.served_models import ServedModels
 from mdtool.server.server_settings import ServerSettings
 
@@ -24,6 +25,7 @@ class Service:
         lifecycle: Its accepted requests.
         metrics: Its counters.
         jobs: Redactions and moderations of videos.
+        pulls: Downloads of models.
         decoders: Threads that parse and decode.
     """
 
@@ -33,6 +35,7 @@ class Service:
     lifecycle: Lifecycle
     metrics: Metrics
     jobs: MediaJobs
+    pulls: Pulls
     decoders: Executor
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from starlette.requests import Request
 
-from mdtool.errors import UsageError, write_error_message
+from mdtool.errors import InputError, UsageError, write_error_message
+from mdtool.media.image.decode_image import decode_image
+from mdtool.media.image.image_file import ImageTooLarge, sniff
 from mdtool.media.sources.inputs import STILL_SUFFIXES, VIDEO_SUFFIXES
+from mdtool.media.sources.open_media import HEAD_BYTES
 from mdtool.media.video.writer import muxer_for
+from mdtool.pipeline.process_input import STILL_SUFFIXES as KEPT_FORMATS
 from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.body import bounded_parts
 
@@ -34,15 +38,17 @@ def file_suffix(name: str, content_type: str) -> str:
     return SUFFIXES.get(content_type.partition(";")[0].strip().lower(), ".mp4")
 
 
-def result_suffix(suffix: str) -> str:
-    """Return the suffix of the redacted file: that of the upload, where such a file can be written."""
-    if suffix in STILL_SUFFIXES:
-        return suffix
+def result_suffix(source: Path) -> str:
+    """Return the suffix of the redacted file: that of the upload, where it suits what is in it and can be written."""
+    with source.open("rb") as file:
+        kind = sniff(file.read(HEAD_BYTES))
+    if stills := KEPT_FORMATS.get(kind or ""):
+        return source.suffix if source.suffix in stills else stills[0]
     try:
-        muxer_for(f"name{suffix}")
+        muxer_for(f"name{source.suffix}")
     except UsageError:
         return OTHER_VIDEO
-    return suffix
+    return source.suffix
 
 
 async def receive_file(request: Request, path: Path, limit: int) -> None:
@@ -98,20 +104,48 @@ def as_picture(data: bytes, max_pixels: int) -> Picture:
     Raises:
         ApiError: It is no picture of a format that can be written (400), or larger than max_pixels (413).
     """
+    known = STILL_FORMATS.get(_format_of(data, max_pixels))
+    if known is None:
+        formats = ", ".join(STILL_FORMATS)
+        raise bad_request(f"the image is of a format that can't be written; send one of {formats}", "image_url")
+    return Picture(data, *known)
+
+
+def as_readable_picture(data: bytes, max_pixels: int) -> Picture:
+    """Recognise a picture; one of a format that can only be read is decoded, and returned as PNG.
+
+    Raises:
+        ApiError: It is no picture (400), or larger than max_pixels (413).
+    """
+    try:
+        return as_picture(data, max_pixels)
+    except ApiError as unwritable:
+        if unwritable.status != 400:
+            raise
+    try:
+        pixels = decode_image(data, max_pixels)
+    except ImageTooLarge as error:
+        raise _too_many_pixels(max_pixels) from error
+    except InputError as error:
+        raise bad_request(f"the image can't be read: {error}", "image_url") from error
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return Picture(buffer.getvalue(), *STILL_FORMATS["PNG"])
+
+
+def _format_of(data: bytes, max_pixels: int) -> str:
+    """Return Pillow's name of a picture's format. ApiError if it is none that Pillow knows, or too large."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
-            known = STILL_FORMATS.get(image.format or "")
+            name = image.format or ""
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(max_pixels) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise bad_request("the image can't be read: it is of no known format", "image_url") from error
-    if known is None:
-        formats = ", ".join(STILL_FORMATS)
-        raise bad_request(f"the image is of a format that can't be written; send one of {formats}", "image_url")
     if width * height > max_pixels:
         raise _too_many_pixels(max_pixels)
-    return Picture(data, *known)
+    return name
 
 
 def _too_many_pixels(max_pixels: int) -> ApiError:

@@ -40,7 +40,7 @@ class ListenOptions:
         Path | None, typer.Option(help="Private key of the certificate. Default: in the same file.", metavar="FILE")
     ] = None
     drain: Annotated[
-        str, typer.Option(help="How long running requests may go on after a signal to end.", metavar="TIME")
+        str, typer.Option(help="How long running requests and jobs may go on after a signal to end.", metavar="TIME")
     ] = "30s"
 
     @property

@@ -1,12 +1,15 @@
 // The chosen picture or video, what is drawn on it, and how it is sent.
 
+import { byId, create, tell } from "./elements.js";
 import { bytes, text } from "./words.js";
 
 const SMALL_SIDE = 1024; // pixels
 const SMALL_QUALITY = 0.85; // of JPEG
 const SVG = "http://www.w3.org/2000/svg";
 
-const byId = (id) => document.getElementById(id);
+const GOLDEN_ANGLE = 137.508; // degrees
+const LIGHTNESS = [70, 85, 58]; // per cent, in rotation, so that similar hues still differ
+
 let file = null;
 let listeners = [];
 
@@ -18,8 +21,12 @@ export function onPicture(listener) {
 /** Return the chosen file; null if there is none. */
 export const chosenFile = () => file;
 
+// Browsers know no type of some files that the server reads.
+const isOfPicture = ({ type, name }) => type.startsWith("image/") || /\.(avif|heic|heif|tiff?)$/i.test(name);
+const isOfVideo = ({ type, name }) => type.startsWith("video/") || /\.(avi|flv|m2ts|mkv|mts|mxf|ogv|ts|wmv|y4m)$/i.test(name);
+
 /** Whether a video is chosen. */
-export const isVideo = () => file?.type.startsWith("video/") ?? false;
+export const isVideo = () => file !== null && isOfVideo(file);
 
 /** Show a file. */
 export async function show(chosen) {
@@ -54,6 +61,10 @@ export function tellSize() {
     return;
   }
   const [width, height] = [image.naturalWidth, image.naturalHeight];
+  if (!width) {
+    byId("picture-info").textContent = text("unseen", { name, bytes: bytes(file.size) });
+    return;
+  }
   const sent = sentSize(width, height);
   const how = sent ? text("sent", { width: sent[0], height: sent[1] }) : text("sent-whole");
   byId("picture-info").textContent = `${text("size", { name, width, height, bytes: bytes(file.size) })}; ${how}`;
@@ -91,35 +102,42 @@ export function clearDrawing() {
 }
 
 /** Draw a box with its label; hovering shows the score. */
-export function drawBox(box, label = "", score = null) {
-  const rect = svg("rect", { x: box.x_min, y: box.y_min, width: box.x_max - box.x_min, height: box.y_max - box.y_min });
+export function drawBox({ x_min: x, y_min: y, x_max: right, y_max: bottom }, label, score) {
+  const rect = svg("rect", { x, y, width: right - x, height: bottom - y });
   const title = svg("title");
-  title.textContent = score === null ? label : `${label} ${score.toFixed(2)}`;
+  title.textContent = titled(label, score);
   rect.append(title);
   byId("overlay").append(rect);
-  if (label) mark(box.x_min, box.y_min, label);
+  mark(x, Math.max(y, 0.03), label);
 }
 
-/** Draw a point; `kind` is "" or "gaze". */
-export function drawPoint(point, label = "", kind = "") {
-  const dot = mark(point.x, point.y, "");
-  dot.classList.add("point");
-  if (kind) dot.classList.add(kind);
-  dot.title = label;
+/** Draw a point; hovering shows its label and score. */
+export function drawPoint({ x, y }, label, score) {
+  mark(x, y, "", { className: "point", title: titled(label, score) });
 }
 
-/** Draw a line from the middle of a box to a point. */
-export function drawLine(box, point) {
-  byId("overlay").append(
-    svg("line", { x1: (box.x_min + box.x_max) / 2, y1: (box.y_min + box.y_max) / 2, x2: point.x, y2: point.y }),
-  );
+const titled = (label, score) => (score == null ? label : `${label} ${score.toFixed(2)}`);
+
+/** Draw a face and where it looks, as `mdtool gaze` does: a line of dashes for the direction of a head. */
+export function drawGaze({ person, face, eye, gaze, method, in_frame: inFrame }) {
+  const colour = `lch(${LIGHTNESS[person % LIGHTNESS.length]}% 56 ${GOLDEN_ANGLE * person - 15})`;
+  const states = [method === "head" && inFrame !== null && "head", inFrame === false && "out"].filter(Boolean);
+  drawBox(face, [`P${person}`, ...states.map((state) => text(state))].join(" "), face.score);
+  byId("overlay").lastChild.style.stroke = byId("labels").lastChild.style.background = colour;
+  byId("labels").lastChild.classList.add("person");
+  if (gaze) {
+    const line = { x1: eye.x, y1: eye.y, x2: gaze.x, y2: gaze.y, class: method };
+    byId("overlay").append(svg("line", { ...line, class: `${method} edge` }), svg("line", line));
+    byId("overlay").lastChild.style.stroke = colour;
+    if (method === "model") mark(gaze.x, gaze.y, "", { className: "point gaze" }).style.borderColor = colour;
+  }
+  if (inFrame === false) mark(face.x_max, face.y_max, "", { className: "point out" }).style.backgroundColor = colour;
 }
 
-function mark(x, y, label) {
-  const span = document.createElement("span");
-  span.textContent = label;
+function mark(x, y, label, properties = {}) {
+  const span = create("span", properties, label);
   span.style.left = `${x * 100}%`;
-  span.style.top = `${Math.max(y, 0.03) * 100}%`;
+  span.style.top = `${y * 100}%`;
   byId("labels").append(span);
   return span;
 }
@@ -153,7 +171,7 @@ function stopCamera() {
   byId("snap").hidden = true;
 }
 
-async function startCamera(tell) {
+async function startCamera() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: true });
   } catch {
@@ -161,6 +179,7 @@ async function startCamera(tell) {
     return;
   }
   const video = byId("video");
+  clearDrawing();
   byId("image").hidden = true;
   video.hidden = byId("stage").hidden = byId("snap").hidden = false;
   byId("drop-hint").hidden = true;
@@ -178,10 +197,11 @@ async function takePicture() {
 }
 
 /** Take pictures from the file dialog, by dropping, by pasting and from the camera; draw a place with the pointer. */
-export function watchPicture(tell) {
+export function watchPicture() {
   const takeFirst = (files) => {
-    const first = [...files].find((one) => /^(image|video)\//.test(one.type));
+    const first = [...files].find((one) => isOfPicture(one) || isOfVideo(one));
     if (first) show(first);
+    else if (files.length) tell(text("no-media", { name: files[0].name }));
     return Boolean(first);
   };
   byId("file").addEventListener("change", (event) => takeFirst(event.target.files));
@@ -197,7 +217,7 @@ export function watchPicture(tell) {
     });
   }
   byId("smaller").addEventListener("change", tellSize);
-  byId("camera").addEventListener("click", () => startCamera(tell));
+  byId("camera").addEventListener("click", startCamera);
   byId("snap").addEventListener("click", takePicture);
   byId("place").addEventListener("input", drawPlace);
   byId("place-clear").addEventListener("click", () => {

@@ -175,8 +175,9 @@ def test_the_description_of_the_api_names_every_route_and_its_fields(server: Ser
     routes = {
         "/v1/caption", "/v1/query", "/v1/detect", "/v1/point", "/v1/gaze", "/v1/segment", "/v1/chat/completions",
         "/v1/responses", "/v1/models", "/v1/models/{name}", "/api/chat", "/api/generate", "/api/tags", "/api/show",
-        "/api/ps", "/api/version", "/health", "/ready", "/metrics", "/v1/redact", "/v1/moderate", "/v1/jobs/{id}",
-        "/v1/jobs/{id}/events", "/v1/jobs/{id}/frame", "/v1/jobs/{id}/result", "/v1/jobs/{id}/again",
+        "/api/ps", "/api/version", "/health", "/ready", "/metrics", "/v1/queue/{request_id}", "/v1/redact",
+        "/v1/moderate", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/frame", "/v1/jobs/{id}/result",
+        "/v1/jobs/{id}/again",
     }  # fmt: skip
     assert set(document["paths"]) == routes
     body = document["paths"]["/v1/caption"]["post"]["requestBody"]["content"]["application/json"]["schema"]

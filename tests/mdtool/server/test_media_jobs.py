@@ -12,14 +12,16 @@ import pytest
 from PIL import Image
 from PIL.ImageOps import exif_transpose
 
-from mdtool.errors import UsageError
+from mdtool.errors import InputError, UsageError
 from mdtool.jobs.moderate.find_policy import load_policy
 from mdtool.pipeline.track_selection import Track
+from mdtool.records.run_report import Report
 from mdtool.server.engine_loop import EngineLoop
 from mdtool.server.loop_model import LoopModel
 from mdtool.server.media_jobs import MAX_WAITING, MediaJob, MediaJobs, Outcome
 from mdtool.server.media_work import (
     Detection,
+    FrameShow,
     ShownEffect,
     first_that_serves,
     judge_file,
@@ -69,6 +71,13 @@ def wait(job: MediaJob) -> None:
     assert job.ended is not None
 
 
+def wait_until_gone(folder: Path) -> None:
+    end = time.monotonic() + 60
+    while folder.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def job_of(jobs: MediaJobs, work: object) -> MediaJob:
     folder = jobs.new_folder()
     return MediaJob("redact", "clip.mp4", folder, folder / "clip.mp4", None, work)  # type: ignore[arg-type]
@@ -116,7 +125,7 @@ def test_a_video_is_redacted_with_frames_to_show_and_a_track_can_be_left_out(
     redact_file(
         shapes, tmp_path / "all.mp4", findings,
         detection=Detection(model, ("red circle",)),
-        effect=ShownEffect(redaction("solid"), shown.append),
+        effect=ShownEffect(redaction("solid"), FrameShow(shown.append)),
         progress=lambda report, total: steps.append(report.frames),
     )  # fmt: skip
     frames = pixels(shapes)
@@ -185,9 +194,47 @@ def test_a_job_that_fails_says_why_and_the_next_one_runs(jobs: MediaJobs) -> Non
     assert (failed.status, failed.error, fine.status) == ("failed", "no such thing", "done")
 
 
-def test_a_cancelled_job_ends_at_its_next_frame_and_its_files_are_deleted(jobs: MediaJobs) -> None:
-    from mdtool.records.run_report import Report
+def test_a_failure_names_the_file_as_the_person_does(jobs: MediaJobs) -> None:
+    def fail(job: MediaJob) -> Outcome:
+        raise InputError(f"{job.source}: can't be decoded; {job.folder / 'result.mp4'} was not written")
 
+    job = job_of(jobs, fail)
+    jobs.add(job)
+    wait(job)
+    assert job.error == "clip.mp4: can't be decoded; result.mp4 was not written"
+
+
+def test_jobs_that_are_cut_off_fail_at_once_and_end_at_their_next_frame(jobs: MediaJobs) -> None:
+    frames = threading.Event()
+    ended: list[str] = []
+
+    def work(job: MediaJob) -> Outcome:
+        frames.wait(30)
+        try:
+            job.progress(Report("clip.mp4", ""), None)
+        finally:
+            ended.append(job.id)
+        return Outcome()
+
+    running, waiting = job_of(jobs, work), job_of(jobs, work)
+    jobs.add(running)
+    jobs.add(waiting)
+    while running.status == "queued":
+        time.sleep(0.01)
+    assert jobs.active == 2
+    assert jobs.cut_off() == 2
+    assert jobs.active == 0
+    assert jobs.as_dict(running)["status"] == "failed"
+    assert "the server ended" in jobs.as_dict(waiting)["error"]
+    frames.set()
+    jobs.close()
+    assert ended == [running.id]
+    assert running.status == waiting.status == "failed"
+    assert not running.folder.exists()
+    assert not waiting.folder.exists()
+
+
+def test_a_cancelled_job_ends_at_its_next_frame_and_its_files_are_deleted(jobs: MediaJobs) -> None:
     def work(job: MediaJob) -> Outcome:
         while True:
             job.progress(Report("clip.mp4", ""), None)
@@ -202,8 +249,8 @@ def test_a_cancelled_job_ends_at_its_next_frame_and_its_files_are_deleted(jobs: 
     wait(waiting)
     assert job.status == waiting.status == "cancelled"
     assert jobs.find(job.id) is None
-    assert not job.folder.exists()
-    assert not waiting.folder.exists()
+    wait_until_gone(job.folder)
+    wait_until_gone(waiting.folder)
 
 
 def test_jobs_expire_with_their_files() -> None:
@@ -211,9 +258,8 @@ def test_jobs_expire_with_their_files() -> None:
     job = job_of(jobs, lambda job: Outcome())
     jobs.add(job)
     wait(job)
-    while jobs.find(job.id) is not None:
-        time.sleep(0.01)
-    assert not job.folder.exists()
+    wait_until_gone(job.folder)
+    assert jobs.find(job.id) is None
     jobs.close()
 
 

@@ -146,11 +146,25 @@ def test_the_faces_of_a_phones_jpeg_and_of_any_frame_of_an_animation_are_told(se
         assert len(server.post("/v1/redact", body).json()["objects"]) == 1
 
 
+def test_pictures_of_formats_that_can_only_be_read_are_judged(server: Served) -> None:
+    scene = Image.open(MANY).convert("RGB")
+    for form in ("MPO", "BMP", "TGA", "JPEG2000", "PPM"):
+        file = io.BytesIO()
+        scene.save(file, form)
+        body = {"image_url": base64.b64encode(file.getvalue()).decode(), "prompts": ["yellow star"]}
+        answer = server.post("/v1/moderate", body).json()
+        assert answer["verdict"]["hit"], form
+    for wrong in (b"hello", b""):
+        body = {"image_url": base64.b64encode(wrong).decode(), "prompts": ["yellow star"]}
+        assert error(server.post("/v1/moderate", body))[0] == 400
+
+
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(server: Served) -> None:
     buffer = io.BytesIO()
     Image.new("L", (1000, 600)).save(buffer, "PNG")
     body = {"image_url": base64.b64encode(buffer.getvalue()).decode()}
     assert error(server.post("/v1/redact", body))[0] == 413
+    assert error(server.post("/v1/moderate", body | {"prompts": ["star"]}))[0] == 413
 
 
 def test_a_video_is_redacted_as_a_job_and_again_without_a_track(server: Served) -> None:
@@ -173,8 +187,8 @@ def test_a_video_is_redacted_as_a_job_and_again_without_a_track(server: Served) 
     assert ended(server, again)["status"] == "done"
     bare = server.get(f"/v1/jobs/{again['id']}/result").content
     assert bare != result.content
-    missing = server.post(f"/v1/jobs/{job['id']}/again", {"without_tracks": [{"track": 99}]}).json()
-    assert "no such track" in ended(server, missing)["error"]
+    status, message = error(server.post(f"/v1/jobs/{job['id']}/again", {"without_tracks": [{"track": 99}]}))
+    assert (status, "no such track" in message) == (400, True)
 
 
 def _lines(server: Served, path: str) -> list[str]:
@@ -187,14 +201,35 @@ def test_a_video_is_judged_as_a_job(server: Served) -> None:
     state = ended(server, job)
     assert state["verdict"]["hit"]
     assert not state["result"]
+    assert "event: frame" in _lines(server, f"/v1/jobs/{job['id']}/events")  # for whoever comes when it has ended, too
     assert server.get(f"/v1/jobs/{job['id']}/result").status_code == 404
 
 
+def test_where_all_people_look_is_told_as_on_the_command_line(server: Served) -> None:
+    [gaze] = server.post("/v1/gaze", {"image_url": base64_of(SCENES / "look.png"), "model": "pocket"}).json()["gazes"]
+    one = server.post("/v1/gaze", {"image_url": base64_of(SCENES / "look.png"), "model": "pocket", "eye": gaze["eye"]})
+    assert one.json()["gaze"] == gaze["gaze"]
+    assert (gaze["person"], gaze["in_frame"], gaze["method"]) == (1, True, "model")
+    answer = server.post("/v1/gaze", {"image_url": base64_of(PORTRAIT), "model": "centerface"}).json()
+    [head] = answer["gazes"]
+    assert (answer["model"], head["method"]) == ("centerface", "head")
+    assert head["face"]["score"] > 0.5
+
+
 def test_what_is_no_video_fails_with_its_reason_and_leaves_no_result(server: Served) -> None:
-    state = ended(server, upload(server, "/v1/redact", b"this is no video" * 100))
+    state = ended(server, upload(server, "/v1/redact?name=my%20clip.mp4", b"this is no video" * 100))
     assert state["status"] == "failed"
     assert state["error"]
+    assert "mdtool-job-" not in state["error"]
     assert not state["result"]
+
+
+def test_a_picture_with_the_name_of_a_video_is_redacted_as_a_picture(server: Served) -> None:
+    job = upload(server, "/v1/redact?prompt=yellow%20star&name=scene.mp4", MANY.read_bytes())
+    assert ended(server, job)["error"] is None
+    result = server.get(f"/v1/jobs/{job['id']}/result")
+    assert "scene.redacted.png" in result.headers["Content-Disposition"]
+    assert Image.open(io.BytesIO(result.content)).format == "PNG"
 
 
 def test_uploads_are_bounded_and_not_empty(server: Served) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mdtool.cli.evaluate_sets import TASK_COMMAND, TaskGroup, evaluate_compare, evaluate_task
 from mdtool.cli.options.frames import Sample, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName
@@ -35,7 +36,9 @@ class EvaluatedScheme(StrEnum):
     kv_int8 = "kv-int8"
 
 
-app = typer.Typer(help="Evaluate accuracy against ground truth.", no_args_is_help=True)
+app = typer.Typer(cls=TaskGroup, help="Evaluate accuracy against ground truth.", no_args_is_help=True)
+app.command(TASK_COMMAND)(evaluate_task)
+app.command("compare")(evaluate_compare)
 
 
 @app.callback()

@@ -192,7 +192,7 @@ def _coco(scored: Sequence[Scored]) -> dict[str, float | None]:
         detections += [
             DetectedBox(one.unit, one.request, _box(box), box[4] if len(box) > 4 else 1.0) for box in one.prediction
         ]
-    scores = coco_map(truths, detections, {one.unit for one in scored})
+    scores = coco_map(truths, detections, list(dict.fromkeys(one.unit for one in scored)))
     return {
         "COCO mAP (IoU 0.5 to 0.95)": scores.ap, "AP at IoU 0.5": scores.ap50, "AP at IoU 0.75": scores.ap75,
         "mAP of small objects": scores.ap_small, "mAP of medium objects": scores.ap_medium,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mdtool.cli.evaluate_sets import TASK_COMMAND, TaskGroup, evaluate_compare, evaluate_task
+from mdtool.cli.evaluate_sets import TASK_COMMAND, TaskGroup, evaluate_compare, evaluate_speed_quality, evaluate_task
 from mdtool.cli.options.frames import Sample, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName
@@ -39,6 +39,7 @@ class EvaluatedScheme(StrEnum):
 app = typer.Typer(cls=TaskGroup, help="Evaluate accuracy against ground truth.", no_args_is_help=True)
 app.command(TASK_COMMAND)(evaluate_task)
 app.command("compare")(evaluate_compare)
+app.command("speed-quality")(evaluate_speed_quality)
 
 
 @app.callback()

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.model import Device, Dtype, ModelName, ModelOptions
 from mdtool.cli.options.outputs import Overwrite
 from mdtool.cli.options.printing import Quiet, Verbose
 from mdtool.console import Console, one_line
@@ -159,3 +159,109 @@ def evaluate_compare(
         write_json_record({"a": str(a), "b": str(b), **asdict(comparison)})
     else:
         write_stdout("\n".join(map(one_line, table(*results, comparison))) + "\n")
+
+
+def evaluate_speed_quality(
+    *,
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            help="A task of `mdtool eval`, with its --data. Default: drawn scenes, which pocket knows.",
+            metavar="[TASK]",
+            autocompletion=task_names,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The data set of the task, as for `mdtool eval TASK`.", metavar="PATH")
+    ] = None,
+    images: Images = None,
+    prompts: Wording = "reference",
+    limit: Limit = None,
+    scenes: Annotated[int, typer.Option(min=1, help="Number of drawn scenes.", metavar="N")] = 100,
+    model: ModelName = "pocket",
+    device: Device = "auto",
+    dtype: Dtype = None,
+    quantize: Annotated[
+        str, typer.Option(help="Values of --quantize to measure.", metavar="SCHEME,...")
+    ] = "none,int8,int4",
+    detail: Annotated[
+        str | None,
+        typer.Option(
+            help="Values of --detail to measure. Default: low,auto,high, unless --max-image-tokens is given.",
+            metavar="LEVEL|N,...",
+        ),
+    ] = None,
+    max_image_tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Values of --max-image-tokens to measure, for models with images of any size.", metavar="N,..."
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw quality against seconds a picture into this PNG file.", metavar="FILE")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per setting.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure what speed costs in quality: a model at several resolutions and quantisations.
+
+    The time of a picture is that of encoding it and of all questions about it, batched as in an evaluation.
+
+    \b
+    mdtool eval speed-quality --model pocket --plot speed-quality.png
+    mdtool eval speed-quality textvqa --data val.parquet --limit 500 --model lfm2-vl-450m --max-image-tokens 64,256
+    """
+    from contextlib import ExitStack
+    from dataclasses import asdict
+
+    from mdtool.cli.values import parsed
+    from mdtool.errors import output_errors_for
+    from mdtool.jobs.evals import speed_quality as job
+    from mdtool.jobs.evals.evaluate_set import DataSet, check
+    from mdtool.jobs.evals.speed_quality_plot import plot as draw_plot
+    from mdtool.jobs.evals.tasks.table import TASKS
+    from mdtool.media.files.atomic_file import AtomicFile
+    from mdtool.model_selection import ComputeConfig, LoadCallbacks
+
+    if task is not None and task not in TASKS:
+        raise UsageError(f"{task}: there is no such task; there are {', '.join(TASKS)}")
+    if (task is None) != (data is None):
+        raise UsageError("give a TASK together with its --data, or neither of them for drawn scenes")
+    if plot and plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: the plot is a PNG file; let its name end in .png")
+    tokens = parsed("--max-image-tokens", _counts, max_image_tokens) or []
+    levels = _names(detail) if detail else ([] if tokens else ["low", "auto", "high"])
+    settings = job.settings_of(ComputeConfig(device, dtype), _names(quantize), levels, tokens)
+    measure, on = job.on_scenes(scenes), f"{scenes} drawn scenes"
+    if task is not None and data is not None:
+        data_set = DataSet(TASKS[task], data, images, prompts, limit)
+        check(data_set)
+        measure, on = job.on_data_set(data_set), task
+    callbacks = LoadCallbacks(explain=Console(verbose=verbose).explain)
+    points = []
+    with ExitStack() as stack:
+        if plot:
+            with output_errors_for(plot):  # so that a plot which can't be written ends the run at once
+                file = stack.enter_context(AtomicFile(plot, overwrite))
+        for point in job.measure_all(model, settings, measure, callbacks):
+            points.append(point)
+            if json:
+                write_json_record({"model": model, "on": on, **asdict(point)})
+        if plot:
+            with output_errors_for(plot):
+                draw_plot(points, f"{Path(model).name} on {on}").save(file.part, "PNG")
+                file.commit()
+    if not json:
+        write_stdout("\n".join(map(one_line, job.table(points))) + "\n")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def _counts(text: str) -> list[int]:
+    numbers = [int(name) if name.isdecimal() else 0 for name in _names(text)]
+    if not numbers or 0 in numbers:
+        raise ValueError(f"{text!r} should be whole numbers above 0, with commas between them")
+    return numbers

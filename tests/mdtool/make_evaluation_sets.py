@@ -276,7 +276,7 @@ def waste_detection(folder: Path) -> Path:
 
 def qa(folder: Path) -> Path:
     write_images(folder)
-    rows = [
+    rows: list[Row] = [
         {"id": "a", "image": "1.png", "question": "How many red circles are there?", "answer": 2},
         {"id": "b", "image": "1.png", "question": "What colour is the star?", "answers": ["blue", "dark blue"]},
         {"id": "c", "image": "2.png", "question": "Is there a red circle?", "answer": "no", "split": "hard"},

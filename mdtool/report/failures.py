@@ -44,6 +44,7 @@ def failures_page(
         total: Number of all failures.
     """
     shown = f"{number(len(failures))} of " if total > len(failures) else ""
+    title_of_list = f"{shown}{number(total)} {'failure' if total == 1 else 'failures'}"
     rows = "".join(f"<tr><th>{escape_text(name)}</th><td>{escape_text(value)}</td></tr>\n" for name, value in figures)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -62,7 +63,7 @@ def failures_page(
 <main>
 {table("figures", f"<tbody>{rows}</tbody>")}
 <section>
-<h2>{shown}{number(total)} failures</h2>
+<h2>{title_of_list}</h2>
 <div class="sheet">
 {"".join(map(_card, failures))}</div>
 </section>

@@ -48,13 +48,15 @@ def plot(points: Sequence[SpeedQualityPoint], title: str) -> Image.Image:
     chart.text(LEFT, TOP - 24, points[0].quality.figure, "mm")
     chart.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 22, "seconds a picture", "mm")
     x: float = LEFT + 130
-    for scheme, colour in zip(dict.fromkeys(point.quantize for point in points), COLOURS, strict=False):
+    schemes = dict.fromkeys(point.quantize for point in points)
+    for number, (scheme, colour) in enumerate(zip(schemes, COLOURS, strict=False)):
         own = [point for point in points if point.quantize == scheme]
         corners = [(seconds.place(point.quality.seconds), quality.place(point.quality.value)) for point in own]
         chart.line(corners, colour, 3)
         for point, corner in zip(own, corners, strict=True):
             chart.dot(*corner, colour)
-            chart.text(corner[0], corner[1] - 16, point.resolution.split()[-1], "mm", colour=colour, size=13)
+            row = corner[1] + (16 if number % 2 else -16)  # of neighbouring lines on either side
+            chart.text(corner[0], row, point.resolution.split()[-1], "mm", colour=colour, size=13)
         chart.dot(x, TOP - 24, colour)
         x = chart.text(x + 14, TOP - 24, scheme, "lm") + 30
     return chart.image()

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from cli_runner import run
+from jsonschema import Draft202012Validator
 from make_evaluation_sets import SETS, coco, gazefollow, png, qa, write_images, write_lines, write_parquet
 
 from mdtool.jobs.evals.published import PUBLISHED
 from mdtool.jobs.evals.tasks.table import TASKS
+from mdtool.records.schemas import RECORDS
 
 POCKET = ("--model", "pocket")
 
@@ -50,13 +52,16 @@ def test_each_sample_is_a_line_with_its_truth_answer_and_score(results: Path) ->
         "answer": "yellow", "prediction": "yellow", "score": 0, "unit": "2.png", "groups": ["hard"],
     }  # fmt: skip
     summary = json.loads((results / "summary.json").read_text())
+    Draft202012Validator(RECORDS["evaluation"]).validate(summary)
+    Draft202012Validator(RECORDS["evaluation_sample"]).validate(samples[0])
+    Draft202012Validator(RECORDS["batch"]).validate(lines(results / "answers.jsonl")[0])
     assert summary["samples"] == 4
     assert summary["figures"][0]["value"] == 0.75
 
 
 def test_failures_are_shown_with_their_pictures(results: Path) -> None:
     page = (results / "failures.html").read_text()
-    assert "1 failures" in page
+    assert "<h2>1 failure</h2>" in page
     assert page.count("data:image/jpeg;base64,") == 1
     assert "What colour is the star?" in page
     assert "<script" not in page

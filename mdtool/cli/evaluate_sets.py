@@ -110,7 +110,7 @@ def evaluate_task(
     check(data_set)
     load = _loader(data_set, model, console)
     loaded = load()
-    settings = settings_of(data_set.task, loaded, model.computing)
+    settings = settings_of(data_set, loaded, model.computing)
     summary = run_evaluation(data_set, loaded, model.computing, settings, out=out, overwrite=overwrite, console=console)
     if json:
         write_json_record(dict(summary))

@@ -106,11 +106,10 @@ def _renamed(sample: Sample, name: str) -> Sample:
     return Sample(name, sample.picture, sample.request, sample.truth, sample.unit, sample.groups)
 
 
-def settings_of(task: Task, model: VisionModel, computing: ComputeConfig) -> str:
+def settings_of(data_set: DataSet, model: VisionModel, computing: ComputeConfig) -> str:
     """Return the fingerprint of what answers depend on, besides each sample's picture and request."""
-    return fingerprint(
-        BATCH, command=f"eval {task.name}", model=model.name, revision=model.revision, computing=computing
-    )
+    command = f"eval {data_set.task.name} --prompts {data_set.prompts}"
+    return fingerprint(BATCH, command=command, model=model.name, revision=model.revision, computing=computing)
 
 
 def evaluate_set(

@@ -26,7 +26,7 @@ def evaluate_redact(
     clip: Annotated[
         Path,
         typer.Argument(
-            help="A video, an image, a MOT sequence, or a folder of these or of WIDER FACE.", metavar="CLIP|FOLDER"
+            help="A video, an image, a MOT sequence, or a folder of these or of WIDER FACE.", metavar="CLIP"
         ),
     ],
     truth: Annotated[

@@ -41,6 +41,7 @@ _CONTRACTIONS = {
     for place, letter in enumerate(word)
     if letter == "'"
 } | {"somebody'd": "somebodyd"}
+_NO_ARTICLE = r"(?!A (?!(?:and|or|is)\b)[a-z])"  # what stands here is not the article, as of "A dog"
 
 
 def vqa_normalized(text: str) -> str:
@@ -181,18 +182,14 @@ def multiple_choice(answer: str, options: Sequence[str] | Mapping[str, str]) -> 
         same = [letter for letter, option in words.items() if option == _plain(text)]
         if len(same) == 1:
             return same[0]
-    named = set(
-        re.findall(
-            rf"(?i:answer|option|choice)(?i:\s+is)?(?i:\s+option)?\s*:?\s*[(\[*]*([{letters}])\b(?! [a-z])", text
-        )
-    )
+    named = set(re.findall(rf"(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*[(\[*]*{_NO_ARTICLE}([{letters}])\b", text))
     if len(named) == 1:
         return str(named.pop())
     if isinstance(options, Mapping):
         inside = [letter for letter, option in words.items() if re.search(rf"\b{re.escape(option)}\b", _plain(text))]
         if len(inside) == 1:
             return inside[0]
-    alone = set(re.findall(rf"\b([{letters}])\b(?!'|\s+[a-z])", text))  # not the article of "A dog"
+    alone = set(re.findall(rf"\b{_NO_ARTICLE}([{letters}])\b(?!')", text))
     return str(alone.pop()) if len(alone) == 1 else None
 
 

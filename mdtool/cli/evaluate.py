@@ -6,22 +6,15 @@ from typing import Annotated
 
 import typer
 
-from mdtool.cli.options.frames import Sample, Threshold
+from mdtool.cli.evaluate_redact import Detail, Margin, Prompts, evaluate_redact
+from mdtool.cli.evaluate_sets import TASK_COMMAND, TaskGroup, evaluate_compare, evaluate_speed_quality, evaluate_task
+from mdtool.cli.options.frames import Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName
 from mdtool.cli.options.printing import Json, Verbose
 from mdtool.console import one_line
 from mdtool.errors import InputError
 from mdtool.stdout import write_json_record, write_stdout
-
-Prompts = Annotated[
-    list[str],
-    typer.Option(
-        "--prompt", "-p", help="Object to mask; true boxes with other labels are ignored. Repeatable.", metavar="TEXT"
-    ),
-]
-Margin = Annotated[float | None, typer.Option(help="As for redact.", metavar="FRACTION")]
-Detail = Annotated[str, typer.Option(help="As for redact.", metavar="LEVEL|N")]
 
 
 class EvaluatedScheme(StrEnum):
@@ -35,7 +28,10 @@ class EvaluatedScheme(StrEnum):
     kv_int8 = "kv-int8"
 
 
-app = typer.Typer(help="Evaluate accuracy against ground truth.", no_args_is_help=True)
+app = typer.Typer(cls=TaskGroup, help="Evaluate accuracy against ground truth.", no_args_is_help=True)
+app.command(TASK_COMMAND)(evaluate_task)
+app.command("compare")(evaluate_compare)
+app.command("speed-quality")(evaluate_speed_quality)
 
 
 @app.callback()
@@ -43,45 +39,7 @@ def evaluate() -> None:
     """Evaluate accuracy against ground truth."""
 
 
-@app.command("redact")
-def evaluate_redact(
-    *,
-    clip: Annotated[Path, typer.Argument(help="A video.", metavar="CLIP")],
-    truth: Annotated[
-        Path | None, typer.Argument(help="Ground-truth boxes, as JSON. Default: CLIP.gt.json.", metavar="[GT.json]")
-    ] = None,
-    prompt: Prompts = ["face"],
-    sample: Sample = "auto",
-    margin: Margin = None,
-    threshold: Threshold = None,
-    detail: Detail = "auto",
-    model: ModelName = "auto",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, with every object left unmasked on every frame.")
-    ] = False,
-) -> None:
-    """Evaluate a redaction: area of true boxes left unmasked, other area masked, and model calls.
-
-    Prints a table.
-
-    \b
-    mdtool eval redact clip.mp4 clip.mp4.gt.json --sample every
-    """
-    from mdtool.jobs.evals.redaction import evaluate_redaction, table
-    from mdtool.jobs.redact.effect import Redaction
-    from mdtool.model_selection import ComputeConfig, load_model
-    from mdtool.pipeline.annotate import AnalysisRequest
-    from mdtool.tracking.sampling import parse_sampling
-    from recipes.redact import MARGIN, Style
-
-    request = AnalysisRequest(tuple(prompt), threshold, parse_sampling(sample))
-    redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
-    loaded = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
-    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), loaded, request=request, redaction=redaction)
-    if json:
-        write_json_record(exposure.as_dict())
-    else:
-        write_stdout("\n".join(map(one_line, table([exposure]))) + "\n")
+app.command("redact")(evaluate_redact)
 
 
 @app.command("sampling")
@@ -104,6 +62,7 @@ def evaluate_sampling(
     \b
     mdtool eval sampling clips/*.mp4
     """
+    from mdtool.jobs.evals.ground_truth.clips import Clip
     from mdtool.jobs.evals.sampling import compare_sampling, table
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.model_selection import ComputeConfig, load_model
@@ -115,7 +74,8 @@ def evaluate_sampling(
     loaded = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
     rows = []
     for clip in clips:
-        row = compare_sampling(clip, Path(f"{clip}.gt.json"), loaded, request=request, redaction=redaction)
+        with_truth = Clip(clip.name, clip, Path(f"{clip}.gt.json"))
+        row = compare_sampling(with_truth, loaded, request=request, redaction=redaction)
         if json:
             write_json_record(row.as_dict())
         rows.append(row)

@@ -392,6 +392,76 @@ VERDICT = _record(
 )
 
 
+ANY = ["string", "number", "boolean", "array", "object", "null"]
+
+EVALUATION_SAMPLE = _record(
+    "Evaluation sample",
+    "One record per sample, in samples.jsonl of the folder that `eval TASK --out` writes.",
+    {
+        "schema": _schema_name("mdtool.evaluation-sample/1"),
+        "id": _value("string", "of the sample, unique in its set"),
+        "picture": _value("string", "name of the picture"),
+        "request": _value("string", "the question, or the prompt"),
+        "truth": _value(ANY, "what is true, as the set has it; boxes in pixels, gaze marks in fractions"),
+        "answer": _value(ANY, "what the model said"),
+        "prediction": _value(ANY, "what was compared with the truth; null if the answer says nothing that could be"),
+        "score": _value("number", "0 (wrong) to 1 (right); a distance in fractions of the picture for gazefollow"),
+        "unit": _value("string", "the same for samples of one picture, or of one group"),
+        "groups": _list("the subsets that it belongs to", _value("string", "name")),
+    },
+)
+
+EVALUATION = _record(
+    "Evaluation",
+    "One record per evaluation. Written by `eval TASK --json`, and as summary.json by `eval TASK --out`.",
+    {
+        "schema": _schema_name("mdtool.evaluation/1"),
+        "mdtool": _value("string", "version of mdtool"),
+        "task": _value("string", "name of the task"),
+        "data": _value("string", "the data set, as it was named"),
+        "prompts": {"enum": ["reference", "lmms"], "description": "value of `--prompts`"},
+        "wording": _value("string", "where the wording of the questions is from"),
+        "limit": _value(INTEGER_OR_NULL, "value of `--limit`"),
+        "model": _value("string", "name of the model"),
+        "revision": _value("string", "identifies its weights"),
+        "settings": SETTINGS,
+        "computing": _value("object", "how the model computed: values of the options"),
+        "samples": _value("integer", "samples that have an answer"),
+        "failed": _value("integer", "samples that have none, and are left out of the figures"),
+        "is_distance": _value("boolean", "scores are distances, so that less is better"),
+        "figures": _list(
+            "the figures, the most important one first",
+            _object(
+                "A figure.",
+                {
+                    "name": _value("string", "what it is; the subset that it is of in brackets"),
+                    "value": _value(NUMBER_OR_NULL, "mostly 0 to 1; null where there is nothing to compute it from"),
+                    "low": _value(NUMBER_OR_NULL, "lower end of its 95 % confidence interval; null: not computed"),
+                    "high": _value(NUMBER_OR_NULL, "upper end"),
+                    "count": _value("integer", "samples behind it"),
+                },
+            ),
+        ),
+        "published": _list(
+            "figures that the authors of models have published, which were not measured here",
+            _object(
+                "A published figure.",
+                {
+                    "task": _value("string", "name of the task"),
+                    "model": _value("string", "name in the catalog"),
+                    "figure": _value("string", "what it is called there"),
+                    "percent": _value("number", "in percent"),
+                    "source": _value("string", "where it was published"),
+                },
+            ),
+        ),
+        "asked": _value("integer", "samples that the model was asked in the last run"),
+        "pictures": _value("integer", "pictures that they are of"),
+        "seconds": _value("number", "wall time of the last run"),
+    },
+)
+
+
 # By the name of the file in docs/schemas.
 RECORDS: Mapping[str, Schema] = {
     "findings": FINDINGS,
@@ -401,4 +471,6 @@ RECORDS: Mapping[str, Schema] = {
     "preview": PREVIEW,
     "verdict": VERDICT,
     "run_report": RUN_REPORT,
+    "evaluation": EVALUATION,
+    "evaluation_sample": EVALUATION_SAMPLE,
 }

@@ -1,26 +1,28 @@
 """The measurements of `bench dial` as a plot: image tokens against time, and against quality where it was measured."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from mdtool.jobs.bench.dial import DialPoint
+from mdtool.report.chart import (
+    BOTTOM,
+    COLOURS,
+    GRID,
+    HEIGHT,
+    INK,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    Chart,
+    rising_axis,
+    vertical,
+)
 
-WIDTH, HEIGHT = 960, 560
-LEFT, TOP, RIGHT, BOTTOM = 84, 96, 84, 84  # margins
-SCALE = 3  # it is drawn so much larger, then reduced, which smooths the lines
-INK, GRID = "#222222", "#dddddd"
-FIRST, LAST, QUALITY = "#0072b2", "#d55e00", "#009e73"  # told apart by the colour-blind (Okabe and Ito 2008)
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """A scale from values to pixels, and the values that are marked."""
-
-    place: Callable[[float], float]
-    marks: Sequence[tuple[float, str]]
+FIRST, LAST, QUALITY = COLOURS[:3]
 
 
 def plot(points: Sequence[DialPoint], answer_tokens: int, model: str) -> Image.Image:
@@ -31,14 +33,13 @@ def plot(points: Sequence[DialPoint], answer_tokens: int, model: str) -> Image.I
         answer_tokens: Length of the timed answer.
         model: Its name, for the title.
     """
-    canvas = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), "white")
-    draw = _Pen(ImageDraw.Draw(canvas))
+    draw = Chart()
     # of settings that are the same number of tokens, such as the default, the first stands for all
     unique: dict[int | str, DialPoint] = {}
     for point in points:
         unique.setdefault(point.image_tokens or point.setting, point)
     points = sorted(unique.values(), key=lambda point: point.image_tokens or 0)
-    across, seconds = _across(points), _seconds(max(point.answer_seconds for point in points))
+    across, seconds = _across(points), rising_axis(max(point.answer_seconds for point in points))
     for value, text in seconds.marks:
         draw.line([(LEFT, seconds.place(value)), (WIDTH - RIGHT, seconds.place(value))], GRID, 1)
         draw.text(LEFT - 10, seconds.place(value), text, "rm")
@@ -51,7 +52,7 @@ def plot(points: Sequence[DialPoint], answer_tokens: int, model: str) -> Image.I
         (f"{answer_tokens} tokens", LAST, [seconds.place(point.answer_seconds) for point in points]),
     ]
     if all(point.quality is not None for point in points):
-        quality = _Axis(_linear(0, 1), [(i / 5, f"{i / 5:.1f}") for i in range(6)])
+        quality = Axis(vertical(0, 1), [(i / 5, f"{i / 5:.1f}") for i in range(6)])
         draw.line([(WIDTH - RIGHT, TOP), (WIDTH - RIGHT, HEIGHT - BOTTOM)], INK, 2)
         for value, text in quality.marks:
             draw.text(WIDTH - RIGHT + 10, quality.place(value), text, "lm", colour=QUALITY)
@@ -72,27 +73,7 @@ def plot(points: Sequence[DialPoint], answer_tokens: int, model: str) -> Image.I
         x = draw.text(x + 38, TOP - 24, name, "lm") + 30
     label = "image tokens" if all(point.image_tokens for point in points) else "setting"
     draw.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 22, label, "mm")
-    return canvas.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
-
-
-class _Pen:
-    """Draws in unscaled coordinates."""
-
-    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
-        self._draw = draw
-
-    def line(self, corners: Sequence[tuple[float, float]], colour: str, width: int) -> None:
-        scaled = [(x * SCALE, y * SCALE) for x, y in corners]
-        self._draw.line(scaled, colour, width * SCALE, joint="curve")
-
-    def dot(self, x: float, y: float, colour: str) -> None:
-        self._draw.circle((x * SCALE, y * SCALE), 5 * SCALE, colour)
-
-    def text(self, x: float, y: float, text: str, anchor: str, *, colour: str = INK, size: int = 15) -> float:
-        """Write a text; return where it ends. The anchor is one of Pillow's."""
-        font = ImageFont.load_default(size * SCALE)
-        self._draw.text((x * SCALE, y * SCALE), text, colour, font, anchor)
-        return self._draw.textbbox((x * SCALE, y * SCALE), text, font, anchor)[2] / SCALE
+    return draw.image()
 
 
 def _positions(points: Sequence[DialPoint]) -> list[float]:
@@ -101,7 +82,7 @@ def _positions(points: Sequence[DialPoint]) -> list[float]:
     return [math.log2(count) for count in tokens if count] if all(tokens) else list(map(float, range(len(points))))
 
 
-def _across(points: Sequence[DialPoint]) -> _Axis:
+def _across(points: Sequence[DialPoint]) -> Axis:
     places = _positions(points)
     margin = (max(places) - min(places) or 1) * 0.06
     low, high = min(places) - margin, max(places) + margin
@@ -111,17 +92,4 @@ def _across(points: Sequence[DialPoint]) -> _Axis:
     for mark in zip(places, texts, strict=True):
         if not marks or (mark[0] - marks[-1][0]) / (high - low) * width > 30:  # so that no two texts touch
             marks.append(mark)
-    return _Axis(lambda value: LEFT + (value - low) / (high - low) * width, marks)
-
-
-def _seconds(longest: float) -> _Axis:
-    power = 10 ** math.floor(math.log10(longest / 4))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power * 6 >= longest)
-    count = math.ceil(longest / step)
-    digits = max(0, -math.floor(math.log10(step)))
-    return _Axis(_linear(0, count * step), [(i * step, f"{i * step:.{digits}f}") for i in range(count + 1)])
-
-
-def _linear(low: float, high: float) -> Callable[[float], float]:
-    height = HEIGHT - TOP - BOTTOM
-    return lambda value: HEIGHT - BOTTOM - (value - low) / (high - low) * height
+    return Axis(lambda value: LEFT + (value - low) / (high - low) * width, marks)

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from engine.generation.verbs import VisionModel
-from mdtool.jobs.evals.redaction import Exposure, evaluate_redaction
+from mdtool.jobs.evals.exposure import Exposure
+from mdtool.jobs.evals.ground_truth.clips import Clip
+from mdtool.jobs.evals.redaction import evaluate_redaction
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.tracking.sampling import Sampling
@@ -38,13 +39,12 @@ class SamplingComparison:
 
 
 def compare_sampling(
-    clip: Path, truth: Path, model: VisionModel, *, request: AnalysisRequest, redaction: Redaction
+    clip: Clip, model: VisionModel, *, request: AnalysisRequest, redaction: Redaction
 ) -> SamplingComparison:
     """Evaluate the redaction of a clip with automatic sampling, and with a model call on every frame.
 
     Args:
-        clip: Video file.
-        truth: See `evaluate_redaction`.
+        clip: See `evaluate_redaction`.
         model: Detects the objects.
         request: What to detect; its sampling is replaced.
         redaction: How detections are masked.
@@ -53,7 +53,7 @@ def compare_sampling(
         InputError: See `evaluate_redaction`.
     """
     auto, every = (
-        evaluate_redaction(clip, truth, model, request=replace(request, sampling=sampling), redaction=redaction)
+        evaluate_redaction(clip, model, request=replace(request, sampling=sampling), redaction=redaction)
         for sampling in (Sampling(), Sampling(stride=1))
     )
     return SamplingComparison(auto, every)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.contract import Request
 from mdtool.media.sources.inputs import Input
 
 
@@ -15,11 +16,13 @@ class InputImage:
         source: The input it comes from.
         pixels: HxWx3 uint8 RGB, after EXIF orientation; None if it could not be read, or was released.
         error: Why it could not be read.
+        requests: The requests for this image, in place of those for all images.
     """
 
     source: Input
     pixels: np.ndarray | None = None
     error: Exception | None = None
+    requests: tuple[Request, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

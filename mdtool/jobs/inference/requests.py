@@ -88,7 +88,7 @@ def stream_requests(
     Args:
         images: None means that no image is ready yet.
         model: Encodes the images and runs the requests.
-        requests: The requests for each image, without the image.
+        requests: The requests for each image that has none of its own, without the image.
         keep_pixels: Keep the pixels of each image until its requests are done.
         poll_timeout: The one that the source of the images uses; it is updated while requests are running, so that
             waiting for images does not delay them.
@@ -131,12 +131,13 @@ def stream_requests(
             since = time.perf_counter()
             for image, encoded in zip(batch, _encode_or_errors(batch, encode or model.encode), strict=True):
                 retained = image if keep_pixels else replace(image, pixels=None)
+                own = image.requests or requests
                 if isinstance(encoded, Exception):
-                    image_request = ImageRequest(next(indices), retained, requests[0], 0, image.size, True, since)
+                    image_request = ImageRequest(next(indices), retained, own[0], 0, image.size, True, since)
                     failed.append((image_request, Failed(-1, encoded)))
                     continue
-                for number, request in enumerate(requests):
-                    last = number == len(requests) - 1
+                for number, request in enumerate(own):
+                    last = number == len(own) - 1
                     image_request = ImageRequest(next(indices), retained, request, number, image.size, last, since)
                     in_flight[scheduler.add(_with_image(request, encoded))] = image_request
             if time.monotonic() - encoding_since > MAX_ENCODE_SECONDS:

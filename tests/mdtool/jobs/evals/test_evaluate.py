@@ -11,8 +11,8 @@ from make_media import SAMPLES
 from engine.pocket.draw import draw
 from engine.pocket.scene import random_scene
 from mdtool.jobs.bench.recipe import loop_clip
+from mdtool.jobs.evals.exposure import Exposure, table
 from mdtool.jobs.evals.quantization import compare_quantized
-from mdtool.jobs.evals.redaction import Exposure, table
 from mdtool.model_selection import ComputeConfig, LoadCallbacks
 
 FRAMES = 29  # more would end between a frame and those that are shown before it
@@ -47,8 +47,8 @@ def numbers(clip: Path, truth: object, *options: str) -> dict[str, Any]:
 def test_what_it_says(clip: Path, truth: dict[str, Any]) -> None:
     found = numbers(clip, truth)
     assert set(found) == {
-        "clip", "frames", "looks", "looks_share", "leak", "object_frames", "exposed", "longest_exposure_ms",
-        "over_redaction",
+        "clip", "frames", "looks", "looks_share", "model_calls", "leak", "object_frames", "exposed",
+        "longest_exposure_ms", "over_redaction", "recall",
     }  # fmt: skip
     assert found["clip"] == "clip.mp4"
     assert found["frames"] == FRAMES

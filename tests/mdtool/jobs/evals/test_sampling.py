@@ -7,7 +7,7 @@ import pytest
 from cli_runner import run
 from hard import FRAMES, write_hard_clip
 
-from mdtool.jobs.evals.redaction import Exposure
+from mdtool.jobs.evals.exposure import Exposure
 from mdtool.jobs.evals.sampling import SamplingComparison, table
 
 

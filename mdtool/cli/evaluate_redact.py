@@ -1,0 +1,102 @@
+"""`mdtool eval redact`: redactions against ground truth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdtool.cli.options.frames import Sample, Threshold
+from mdtool.cli.options.model import ModelName
+from mdtool.console import Console, one_line
+from mdtool.errors import ExitCode, InputError
+from mdtool.stdout import write_json_record, write_stdout
+
+Prompts = Annotated[
+    list[str],
+    typer.Option(
+        "--prompt", "-p", help="Object to mask; true boxes with other labels are ignored. Repeatable.", metavar="TEXT"
+    ),
+]
+Margin = Annotated[float | None, typer.Option(help="As for redact.", metavar="FRACTION")]
+Detail = Annotated[str, typer.Option(help="As for redact.", metavar="LEVEL|N")]
+
+
+def evaluate_redact(
+    *,
+    clip: Annotated[
+        Path,
+        typer.Argument(
+            help="A video, an image, a MOT sequence, or a folder of these or of WIDER FACE.", metavar="CLIP"
+        ),
+    ],
+    truth: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Ground truth: our JSON, MOT (.txt), CVAT for video (.xml), a WIDER FACE list, or a folder of such "
+            "files. Default: next to each clip, CLIP.gt.json, CLIP.gt.txt or CLIP.gt.xml.",
+            metavar="[TRUTH]",
+        ),
+    ] = None,
+    prompt: Prompts = ["face"],
+    sample: Sample = "auto",
+    margin: Margin = None,
+    threshold: Threshold = None,
+    detail: Detail = "auto",
+    model: ModelName = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first N clips.", metavar="N")] = None,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print JSON, with every object left unmasked on every frame. For a folder JSON Lines; the last has "
+            "the sums.",
+        ),
+    ] = False,
+) -> None:
+    """Evaluate redactions: area of true boxes left unmasked, other area masked, model calls, and recall.
+
+    Prints a table, and for a folder another with the share of objects that are hidden, by height and attribute.
+
+    \b
+    mdtool eval redact clip.mp4 clip.mp4.gt.json --sample every
+    mdtool eval redact clips/ --json
+    mdtool eval redact MOT17/train -p person --model moondream2
+    mdtool eval redact WIDER/ --model centerface --limit 500
+    """
+    from mdtool.jobs.evals.exposure import Exposure, recall_table, table, total
+    from mdtool.jobs.evals.ground_truth.clips import find_clips
+    from mdtool.jobs.evals.redaction import evaluate_redaction
+    from mdtool.jobs.redact.effect import Redaction
+    from mdtool.model_selection import ComputeConfig, load_model
+    from mdtool.pipeline.annotate import AnalysisRequest
+    from mdtool.tracking.sampling import parse_sampling
+    from recipes.redact import MARGIN, Style
+
+    request = AnalysisRequest(tuple(prompt), threshold, parse_sampling(sample))
+    redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
+    clips = find_clips(clip, truth)[:limit]
+    is_folder = clip.is_dir()
+    loaded = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
+    console = Console()
+    exposures: list[Exposure] = []
+    for number, one in enumerate(clips, 1):
+        try:
+            exposures.append(evaluate_redaction(one, loaded, request=request, redaction=redaction))
+        except InputError as error:
+            if len(clips) == 1:
+                raise
+            console.error(str(error))
+            continue
+        if json:
+            write_json_record(exposures[-1].as_dict())
+        if is_folder:
+            console.progress(str(clip), number, len(clips), one.name)
+    console.clear()
+    if json and is_folder:
+        write_json_record(total(exposures).total_as_dict(len(exposures)))
+    elif not json:
+        rows = [*exposures, total(exposures)] if len(exposures) > 1 else exposures
+        lines = [*table(rows), *(["", *recall_table(total(exposures))] if is_folder else [])]
+        write_stdout("\n".join(map(one_line, lines)) + "\n")
+    if len(exposures) < len(clips):
+        raise typer.Exit(ExitCode.SOME_FAILED)

@@ -1,0 +1,1 @@
+"""Ground truth of clips: true boxes, frame by frame, from the formats that have them."""

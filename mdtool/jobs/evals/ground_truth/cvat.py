@@ -1,0 +1,91 @@
+"""Ground truth of CVAT: "CVAT for video 1.1", XML with a track for each object.
+
+Source: the format's description in CVAT's documentation.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mdtool.errors import InputError
+from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box
+
+MAX_FRAMES = 10_000_000
+
+
+def read_cvat(path: Path) -> GroundTruth:
+    """Read boxes of tracks. Between two boxes of a track, its box is interpolated; it ends where a box is "outside".
+
+    A track that doesn't end goes on to the last frame of the task, or of the file if that doesn't state its size.
+    Attributes are kept, and "occluded" as one of them.
+
+    Raises:
+        InputError: It can't be read, is none, or has annotations of some frames only.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+        tracks = [_shapes(track) for track in root.iter("track")]
+        size = next((int(one.text or "") for one in root.iterfind("./meta//size")), None)
+        step = re.search(r"step\s*=\s*(\d+)", next((one.text or "" for one in root.iter("frame_filter")), ""))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path}: not a CVAT ground truth: not valid XML: {error}") from error
+    except (ValueError, KeyError, LookupError) as error:
+        raise InputError(f"{path}: not a CVAT ground truth: {_fault(error)}") from error
+    if not any(tracks):
+        raise InputError(f"{path}: has no boxes in tracks; export the task from CVAT as 'CVAT for video 1.1'")
+    if step and int(step[1]) > 1:
+        raise InputError(f"{path}: has annotations of one frame in {step[1]}; annotate every frame of the clip")
+    last = max(frame for track in tracks for frame, _, _ in track)
+    if size is not None and not last < size <= MAX_FRAMES:
+        raise InputError(f"{path}: has a box on frame {last} of a task of {size} frames")
+    length = size or last + 1
+    objects: dict[int, list[TrueObject]] = defaultdict(list)
+    for track in tracks:
+        for frame, found in _on_each_frame(track, length):
+            objects[frame].append(found)
+    frames = tuple(TrueFrame(tuple(objects.get(number, ()))) for number in range(length))
+    return GroundTruth(path, frames, complete=size is not None)
+
+
+Shape = tuple[int, TrueObject, bool]  # the frame, from 0 on, the object, and whether it has left the picture
+
+
+def _shapes(track: ElementTree.Element) -> list[Shape]:
+    return sorted((_shape(box, track) for box in track.iter("box")), key=lambda shape: shape[0])
+
+
+def _shape(box: ElementTree.Element, track: ElementTree.Element) -> Shape:
+    frame = int(box.attrib["frame"])
+    if not 0 <= frame < MAX_FRAMES:
+        raise ValueError(f"frame {frame}: frames count from 0")
+    attributes = {one.attrib["name"]: (one.text or "").strip() for one in box.iter("attribute")}
+    x_min, y_min, x_max, y_max = (float(box.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
+    found = TrueObject(
+        int(track.attrib["id"]),
+        checked_box(x_min, y_min, x_max, y_max),
+        track.attrib["label"],
+        attributes=attributes | {"occluded": "yes" if box.get("occluded") == "1" else "no"},
+    )
+    return frame, found, box.get("outside") == "1"
+
+
+def _on_each_frame(track: list[Shape], length: int) -> list[tuple[int, TrueObject]]:
+    """Return the object on each frame where it is in the picture."""
+    found = []
+    for place, (frame, shown, outside) in enumerate(track):
+        following = track[place + 1] if place + 1 < len(track) else None
+        end = following[0] if following else length
+        for number in range(frame, end) if not outside else ():
+            part = (number - frame) / (end - frame) if following and not following[2] else 0.0
+            goal = following[1].box if following else shown.box
+            x_min, y_min, x_max, y_max = (a + part * (b - a) for a, b in zip(shown.box, goal, strict=True))
+            box = (x_min, y_min, x_max, y_max)
+            found.append((number, TrueObject(shown.number, box, shown.label, attributes=shown.attributes)))
+    return found
+
+
+def _fault(error: Exception) -> str:
+    return f"an element lacks {error}" if isinstance(error, KeyError) else str(error)

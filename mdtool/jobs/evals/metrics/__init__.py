@@ -1,0 +1,1 @@
+"""Metrics of the evaluations: pure functions of answers and ground truth, without I/O."""

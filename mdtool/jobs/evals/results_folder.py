@@ -1,0 +1,90 @@
+"""The folder of an evaluation: the log of answers, a scored sample a line, the summary, the page of failures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mdtool.errors import InputError, OutputError, UsageError, output_errors_for, record_fault
+from mdtool.jobs.evals.sample import Figure, Scored
+from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.stdout import json_text
+
+ANSWERS, SAMPLES, SUMMARY, FAILURES = "answers.jsonl", "samples.jsonl", "summary.json", "failures.html"
+SAMPLE_SCHEMA, SUMMARY_SCHEMA = "mdtool.evaluation-sample/1", "mdtool.evaluation/1"
+Summary = Mapping[str, Any]  # of `summary.json`
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a folder holds: the summary, and the scored samples by their ids."""
+
+    folder: Path
+    summary: Summary
+    samples: Mapping[str, Scored]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The figures of the summary."""
+        return [Figure(**one) for one in self.summary["figures"]]
+
+
+def check_folder(folder: Path, settings: str, overwrite: bool) -> None:
+    """Check that a folder may take an evaluation: a new one, or that of the same task and settings, which goes on.
+
+    Raises:
+        OutputError: It holds another evaluation, and may not be overwritten.
+    """
+    path = folder / SUMMARY
+    if overwrite or not path.exists():
+        return
+    summary = _json(path)
+    if summary.get("settings") != settings:
+        raise OutputError(
+            f"{folder}: holds another evaluation, of {summary.get('model')} on {summary.get('task')} with other "
+            "settings; give another folder, or --overwrite"
+        )
+
+
+def write_results(folder: Path, summary: Summary, scored: list[Scored], page: str) -> None:
+    """Write samples, summary and page of failures. Raises OutputError if they can't be written."""
+    lines = "".join(json_text({"schema": SAMPLE_SCHEMA, **asdict(one)}, (",", ":")) + "\n" for one in scored)
+    for name, text in ((SAMPLES, lines), (FAILURES, page), (SUMMARY, json.dumps(summary, indent=2) + "\n")):
+        with output_errors_for(folder / name), AtomicFile(folder / name, overwrite=True) as file:
+            file.part.write_text(text, "utf-8", "backslashreplace")
+            file.commit()
+
+
+def read_results(folder: Path) -> Results:
+    """Read the results of an evaluation.
+
+    Raises:
+        UsageError: It is no such folder.
+        InputError: What it holds is damaged.
+    """
+    if not (folder / SUMMARY).is_file() or not (folder / SAMPLES).is_file():
+        raise UsageError(f"{folder}: is no folder of a finished evaluation; `mdtool eval TASK --out` writes such")
+    samples: dict[str, Scored] = {}
+    with (folder / SAMPLES).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                record = json.loads(line)
+                if record.pop("schema") != SAMPLE_SCHEMA:
+                    raise ValueError("is of another version of mdtool")
+                one = Scored(**record | {"groups": tuple(record["groups"])})
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise InputError(f"{folder / SAMPLES}: line {number}: {record_fault(error)}") from error
+            samples[one.id] = one
+    return Results(folder, _json(folder / SUMMARY), samples)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_text("utf-8"))
+        if summary["schema"] != SUMMARY_SCHEMA:
+            raise ValueError("is of another version of mdtool")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: {record_fault(error)}") from error
+    found: dict[str, Any] = summary
+    return found

@@ -1,0 +1,76 @@
+"""What a task is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.contract import Box, Point
+from mdtool.jobs.evals.data.pictures import PictureFinder
+from mdtool.jobs.evals.data.read_rows import Row
+from mdtool.jobs.evals.sample import Entry, Figure, Sample, Scored
+
+Prompts = Literal["reference", "lmms"]
+
+
+@dataclass(frozen=True)
+class RowContext:
+    """What turns a row into samples.
+
+    Attributes:
+        number: Index of the row, from 0.
+        pictures: Finds the row's picture.
+        prompts: Whose wording of the questions: that of moondream's eval folder, or of lmms-eval.
+    """
+
+    number: int
+    pictures: PictureFinder
+    prompts: Prompts
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an answer says, and how right it is.
+
+    Attributes:
+        answer: What the model said, as text or as a list.
+        prediction: What is compared with the truth; None where the answer says nothing that could be.
+        score: 0 (wrong) to 1 (right), or a distance.
+        truth: What it was compared with, if not the sample's.
+    """
+
+    answer: Any
+    prediction: Any
+    score: float
+    truth: Any = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task.
+
+    Attributes:
+        name: As on the command line.
+        about: What it measures, in a few words.
+        skill: That the model needs.
+        samples: Makes samples of a row.
+        judge: Scores an answer, by its entry in the record and the size of the picture in pixels.
+        figures: Computes the figures of scored samples, the most important one first.
+        wording: Where the wording of the questions is from, unless lmms-eval's is asked for.
+        has_lmms_prompts: Whether lmms-eval has a wording of its own.
+        is_distance: Scores are distances, so that less is better.
+        package: That its figures need besides, from the extra "eval".
+        drawn: Returns what is true and what the model said as boxes and points, in fractions of a picture of this size
+            in pixels, to be drawn on it.
+    """
+
+    name: str
+    about: str
+    skill: str
+    samples: Callable[[Row, RowContext], Iterator[Sample]]
+    judge: Callable[[Sample, Entry, tuple[int, int]], Judgement]
+    figures: Callable[[Sequence[Scored]], list[Figure]]
+    wording: str
+    has_lmms_prompts: bool = False
+    is_distance: bool = False
+    package: str | None = None
+    drawn: Callable[[Scored, tuple[int, int]], list[Box | Point]] = lambda scored, size: []

@@ -1,0 +1,197 @@
+"""Data sets in the layouts in which they are published become samples: picture, request, truth."""
+
+import json
+from pathlib import Path
+
+import make_evaluation_sets as sets
+import pytest
+from make_evaluation_sets import SETS, boxes, png, pope_in_lists, write_images, write_json, write_lines, write_parquet
+
+from engine.contract import DetectRequest, GazeRequest, PointRequest, QueryRequest
+from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.jobs.evals.data.pictures import PictureFinder
+from mdtool.jobs.evals.data.read_rows import find_files, read_rows
+from mdtool.jobs.evals.evaluate_set import DataSet, asked_in, check, samples_of
+from mdtool.jobs.evals.sample import Sample
+from mdtool.jobs.evals.tasks.table import TASKS
+from mdtool.jobs.evals.tasks.task import Prompts
+
+
+def samples(name: str, data: Path, prompts: Prompts = "reference", limit: int | None = None) -> list[Sample]:
+    return list(samples_of(DataSet(TASKS[name], data, prompts=prompts, limit=limit)))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_sets_own_files_are_read_with_their_pictures(name: str, tmp_path: Path) -> None:
+    found = samples(name, SETS[name](tmp_path))
+    skills = {"query": QueryRequest, "detect": DetectRequest, "point": PointRequest, "gaze": GazeRequest}
+    assert found
+    assert {type(sample.request) for sample in found} == {skills[TASKS[name].skill]}
+    assert {sample.picture.read() for sample in found} <= {png(0), png(1)}
+    assert len({sample.id for sample in found}) == len(found)
+
+
+def test_every_task_has_a_set_to_run_on() -> None:
+    assert set(SETS) == set(TASKS)
+
+
+def test_the_questions_are_worded_as_the_reference_does_or_as_lmms_eval_does(tmp_path: Path) -> None:
+    data = sets.pope(tmp_path)
+    assert asked_in(samples("pope", data)[0].request) == "Is there a red circle?\nAnswer yes or no."
+    [first, *_] = samples("pope", data, "lmms")
+    assert asked_in(first.request) == "Is there a red circle?\nAnswer the question using a single word or phrase."
+
+
+def test_prompts_of_lmms_eval_are_refused_where_it_has_none() -> None:
+    with pytest.raises(UsageError, match=r"--prompts lmms: .*for coco"):
+        check(DataSet(TASKS["coco"], Path("x"), prompts="lmms"))
+
+
+def test_pope_may_have_its_three_splits_in_lists(tmp_path: Path) -> None:
+    found = samples("pope", pope_in_lists(tmp_path))
+    assert [sample.groups for sample in found[:4]] == [("adversarial",), ("popular",), ("random",), ("random",)]
+    assert len(found) == 8
+    assert {sample.unit for sample in found} == {"1.png", "2.png"}
+
+
+def test_questions_in_a_row_s_list_are_samples_of_one_picture(tmp_path: Path) -> None:
+    asked = [
+        {"question": "One?", "answer": 1, "is_simple": True},
+        {"question": "Two?", "answer": 2, "is_simple": False},
+    ]
+    write_parquet(tmp_path / "test.parquet", [{"image": sets.image(0), "qa": asked}])
+    one, two = samples("tallyqa", tmp_path)
+    assert one.picture is two.picture
+    assert (one.truth, two.truth, one.groups, two.groups) == (1, 2, ("simple",), ("complex",))
+
+
+def test_vqa_s_answers_are_joined_from_their_own_file(tmp_path: Path) -> None:
+    found = samples("vqav2", sets.vqav2(tmp_path))
+    assert [sample.truth[0]["answer"] for sample in found] == ["blue", "yellow"]
+    assert [sample.groups for sample in found] == [("other",), ("other",)]
+    assert samples("vqav2", tmp_path)[0].truth == found[0].truth  # of the folder too
+
+
+def test_coco_asks_for_every_category_of_the_set(tmp_path: Path) -> None:
+    found = samples("coco", sets.coco(tmp_path))
+    assert [asked_in(sample.request) for sample in found[:5]] == ["circle", "star", "square", "face", "heart"]
+    assert [len(sample.truth["boxes"]) for sample in found[:5]] == [2, 1, 0, 1, 0]
+    assert found[0].truth["boxes"][0] == pytest.approx(boxes(0)[0])
+
+
+def test_moondream_s_coco_asks_for_what_a_picture_has_by_coco_s_numbers(tmp_path: Path) -> None:
+    objects = json.dumps({"bbox": [[1, 2, 3, 4], [5, 6, 7, 8]], "label": [1, 18]})
+    write_parquet(tmp_path / "val.parquet", [{"image": sets.image(0), "objects": objects}])
+    found = samples("coco", tmp_path)
+    assert [(asked_in(s.request), s.truth["boxes"]) for s in found] == [
+        ("person", [[1, 2, 4, 6]]),
+        ("dog", [[5, 6, 12, 14]]),
+    ]
+
+
+def test_natural_bench_may_have_a_question_a_row_whose_truth_is_in_its_number(tmp_path: Path) -> None:
+    rows = [
+        {"Index": i, "Image": sets.image(i % 2), "Question": "Star?", "Question_Type": kind}
+        for i, kind in enumerate(["yes_no"] * 4 + ["multiple_choice"] * 4)
+    ]
+    write_parquet(tmp_path / "test.parquet", rows)
+    found = samples("naturalbench", tmp_path)
+    assert [sample.truth for sample in found] == ["yes", "no", "no", "yes", "A", "B", "B", "A"]
+    assert [sample.unit for sample in found] == ["0"] * 4 + ["1"] * 4
+
+
+def test_heads_with_nearly_the_same_box_are_one_head(tmp_path: Path) -> None:
+    def gaze(offset: float, x: float) -> dict[str, object]:
+        box = {"xmin": 0.1 + offset, "ymin": 0.1, "xmax": 0.2, "ymax": 0.2}
+        return {"head_bbox": box, "eye": {"x": 0.15, "y": 0.15}, "gaze": {"x": x, "y": 0.5}}
+
+    rows = [{"image": sets.image(0), "gazes": [gaze(0, 0.4), gaze(0.0005, 0.6), gaze(0.1, 0.9)]}]
+    write_parquet(tmp_path / "test.parquet", rows)
+    assert [sample.truth for sample in samples("gazefollow", tmp_path)] == [[[0.4, 0.5], [0.6, 0.5]], [[0.9, 0.5]]]
+
+
+def test_a_box_of_screenspot_in_fractions_is_two_corners(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    write_lines(tmp_path / "a.jsonl", [{"image": "1.png", "bbox": [0.1, 0.2, 0.3, 0.4], "instruction": "close"}])
+    assert samples("screenspot", tmp_path)[0].truth == {"box": [0.1, 0.2, 0.3, 0.4], "in_pixels": False}
+
+
+def test_ids_that_come_again_are_numbered(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    row = {"id": 7, "image": "1.png", "question": "What?", "answer": "x"}
+    write_lines(tmp_path / "a.jsonl", [row, row])
+    assert [sample.id for sample in samples("qa", tmp_path)] == ["7", "7 (2)"]
+    assert [sample.id for sample in samples("qa", tmp_path, limit=1)] == ["7"]
+
+
+@pytest.mark.parametrize("value", ["COCO_val2014_000000000001.png", "COCO_val2014_000000000001", "1", 1])
+def test_pictures_are_found_by_path_name_or_number(value: str | int, tmp_path: Path) -> None:
+    write_images(tmp_path / "deep" / "val2014", "COCO_val2014_{:012d}.png")
+    (tmp_path / "a.jsonl").touch()
+    assert PictureFinder(tmp_path / "a.jsonl", None).picture(value, "x").read() == png(0)
+    assert PictureFinder(Path("elsewhere.jsonl"), tmp_path).picture(value, "x").read() == png(0)
+
+
+def test_a_folder_with_several_splits_has_to_be_narrowed(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", [{"image": sets.image(0)}])
+    with pytest.raises(UsageError, match=r"holds the splits test, train; name one"):
+        find_files(tmp_path)
+    assert len(find_files(tmp_path / "data" / "test-*")) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"question": "What?", "answer": 1}', r"row 1 is none of qa: a row lacks image"),
+        ('{"image": "1.png", "answer": 1}', r"row 1 is none of qa: a row lacks question"),
+        ('{"image": "1.png", "question": "What?"}', r"row 1 is none of qa: a row lacks answers or answer"),
+        ('{"image": "1.png", "question": "?", "answer": 1, "metric": "x"}', r"the metric 'x' is not known"),
+        ('{"image": null, "question": "?", "answer": 1}', "a row lacks image"),
+        ('{"image": [1], "question": "?", "answer": 1}', "has no picture"),
+        ('{"qa": 3, "image": "1.png"}', "no list of questions"),
+        ("[1]", "line 1 is no JSON object"),
+        ("{", "line 1 is not valid JSON"),
+        ('"\\ud800', "line 1"),
+    ],
+)
+def test_a_row_that_is_none_is_told_with_its_number(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(InputError, match=message):
+        samples("qa", tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", "{", "not valid JSON"),
+        ("a.json", "3", "no known layout"),
+        ("a.json", "[3]", "entry 1 is no JSON object"),
+        ("a.json", '{"images": [], "annotations": [{}], "categories": []}', "no COCO JSON"),
+        ("a.parquet", "PAR1", "can't be read as Parquet"),
+        ("a.doc", "x", "of no known kind"),
+        ("a.txt", "a,b", "line 1 has 2 columns"),
+        ("a.txt", ",".join("x" * 16), "line 1: could not convert"),
+        ("a.jsonl", "\xff", "line 1"),
+    ],
+)
+def test_files_of_no_known_layout_are_told(name: str, content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, "utf-8")
+    with pytest.raises(InputError, match=message):
+        list(read_rows(find_files(tmp_path / name)))
+
+
+def test_text_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        list(read_rows([tmp_path / "a.jsonl"]))
+
+
+def test_no_files_and_no_samples_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such file or folder"):
+        find_files(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"holds no \.parquet"):
+        find_files(tmp_path)
+    write_json(tmp_path / "a.json", [])
+    with pytest.raises(NoInputFound, match="holds no samples of qa"):
+        samples("qa", tmp_path)

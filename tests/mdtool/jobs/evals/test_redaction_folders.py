@@ -1,0 +1,122 @@
+"""`mdtool eval redact` over a folder of clips, and over WIDER FACE."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_runner import Outcome, run
+from make_media import FACE, portrait
+from PIL import Image
+
+SIDE = 96
+BOX = [round(part * SIDE) for part in FACE]  # inside of the face
+CORNER = [0, SIDE - 8, 8, SIDE]  # of the picture, where no face is
+
+
+def image(path: Path, face: bool = True) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(portrait(SIDE) if face else np.full((SIDE, SIDE, 3), 90, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image with our JSON, and a MOT sequence of 3 frames, of which the last is without a face."""
+    folder = tmp_path_factory.mktemp("folders")
+    image(folder / "a.png")
+    boxes = [
+        {"id": 1, "xyxy": BOX, "attributes": {"pose": "frontal"}},
+        {"id": 2, "xyxy": CORNER, "attributes": {"pose": "none"}},
+    ]
+    (folder / "a.png.gt.json").write_text(json.dumps({"frames": [{"time": 0, "boxes": boxes}]}))
+    for number in (1, 2, 3):
+        image(folder / "S" / "img1" / f"{number:06}.png", face=number < 3)
+    (folder / "S" / "gt").mkdir()
+    x0, y0, x1, y1 = BOX
+    lines = [f"{number},1,{x0 + 1},{y0 + 1},{x1 - x0},{y1 - y0},1,1,1" for number in (1, 2)]
+    (folder / "S" / "gt" / "gt.txt").write_text("\n".join([*lines, f"3,2,{CORNER[0] + 1},{CORNER[1] + 1},8,8,1,1,1"]))
+    (folder / "S" / "seqinfo.ini").write_text("[Sequence]\nframeRate=10\nseqLength=3\n")
+    return folder
+
+
+def evaluated(folder: Path, *options: object) -> Outcome:
+    outcome = run("eval", "redact", folder, *map(str, options))
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_a_line_a_clip_and_one_of_sums(folder: Path) -> None:
+    sequence, still, whole = evaluated(folder, "--json", "--sample", "every").json
+    assert (sequence["clip"], still["clip"], whole["clips"]) == ("S", "a.png", 2)
+    assert [one["frames"] for one in (sequence, still, whole)] == [3, 1, 4]
+    assert sequence["exposed"] == [{"object": 2, "frame": 2, "bare": 1.0}]
+    assert sequence["longest_exposure_ms"] == pytest.approx(100, abs=0.1)
+    assert [one["object"] for one in still["exposed"]] == [2]
+    assert (whole["exposed"], whole["object_frames"], whole["model_calls"]) == (2, 5, 4)
+    assert whole["recall"]["pose"] == {
+        "frontal": {"object_frames": 1, "hidden": 1},
+        "none": {"object_frames": 1, "hidden": 0},
+    }
+    assert whole["recall"]["height"] == {
+        "0 to 10": {"object_frames": 2, "hidden": 0},
+        "20 to 50": {"object_frames": 3, "hidden": 3},
+    }
+    assert whole["longest_exposure_ms"] == sequence["longest_exposure_ms"]
+
+
+def test_for_a_person_two_tables(folder: Path) -> None:
+    lines = evaluated(folder).out.decode().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| S", "| a.png", "| all"]
+    assert lines[6:9] == ["| objects | object-frames | hidden |", "|---|---|---|", "| all | 5 | 60.0% |"]
+    assert lines[9:] == [
+        "| height 0 to 10 px | 2 | 0.0% |",
+        "| height 20 to 50 px | 3 | 100.0% |",
+        "| pose frontal | 1 | 100.0% |",
+        "| pose none | 1 | 0.0% |",
+    ]
+
+
+def test_a_sequence_alone_and_a_limit(folder: Path) -> None:
+    assert evaluated(folder / "S", "--json").json[0]["clip"] == "S"
+    assert evaluated(folder, "--json", "--limit", 1).json[-1]["clips"] == 1
+
+
+def test_one_damaged_clip_is_named_and_the_others_count(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a.png.gt.json", "b.png.gt.json"):
+        (tmp_path / name).write_bytes((folder / name.replace("b.", "a.")).read_bytes())
+    (tmp_path / "b.png").write_text("no image")
+    outcome = run("eval", "redact", tmp_path, "--json")
+    assert outcome.code == 1
+    assert [line.startswith(f"mdtool: {tmp_path / 'b.png'}: ") for line in outcome.lines] == [True]
+    assert [one.get("clip") for one in outcome.json] == ["a.png", None]
+
+
+def test_a_sequence_without_images(tmp_path: Path) -> None:
+    (tmp_path / "gt").mkdir()
+    (tmp_path / "gt" / "gt.txt").write_text("1,1,1,1,5,5,1,1,1\n")
+    outcome = run("eval", "redact", tmp_path)
+    assert outcome.code == 1
+    assert outcome.err == f"mdtool: {tmp_path}: has no numbered images in img1, such as img1/000001.jpg\n"
+
+
+def test_nothing_in_a_folder(tmp_path: Path) -> None:
+    outcome = run("eval", "redact", tmp_path)
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (3, b"", 1)
+
+
+def test_wider_face_by_size_and_pose(tmp_path: Path) -> None:
+    """Of three faces, one can't be found; it is said to be in an atypical pose. What is invalid doesn't count."""
+    image(tmp_path / "WIDER_val" / "images" / "0--Parade" / "a.jpg")
+    x0, y0, x1, y1 = BOX
+    faces = [f"{x0} {y0} {x1 - x0} {y1 - y0} 0 0 0 0 0 0", "0 88 8 8 2 0 0 0 0 1", "80 88 8 8 2 0 0 1 0 1"]
+    (tmp_path / "wider_face_split").mkdir()
+    (tmp_path / "wider_face_split" / "wider_face_val_bbx_gt.txt").write_text(
+        "\n".join(["0--Parade/a.jpg", "3", *faces, ""])
+    )
+    found, whole = evaluated(tmp_path, "--model", "centerface", "--json").json
+    assert (found["clip"], found["object_frames"], len(found["exposed"])) == ("0--Parade/a.jpg", 2, 1)
+    assert whole["recall"]["pose"] == {
+        "atypical": {"object_frames": 1, "hidden": 0},
+        "typical": {"object_frames": 1, "hidden": 1},
+    }

@@ -37,7 +37,6 @@ const ENGLISH = {
   "no-camera": "No camera can be used here. Browsers allow it with https and on this machine only.",
   "no-media": "{name} is neither a picture nor a video.",
   allowed: "Nothing that is not allowed was found.", flagged: "Found: {labels}.", failed: "It failed: {error}", warning: "A part is missing: the video is {warning}.", before: "before", after: "hidden",
-  "time-at": "at {seconds} s",
 };
 
 const CHINESE = {
@@ -76,7 +75,6 @@ const CHINESE = {
   "no-camera": "这里无法使用摄像头。浏览器只在 https 下或本机上允许使用。",
   "no-media": "{name} 既不是图片也不是视频。",
   allowed: "没有发现不允许的内容。", flagged: "发现：{labels}。", failed: "失败：{error}", warning: "有一部分缺失：视频{warning}。", before: "原图", after: "遮挡后",
-  "time-at": "第 {seconds} 秒",
 };
 
 const LANGUAGES = { en: ENGLISH, zh: CHINESE };

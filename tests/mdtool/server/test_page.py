@@ -439,10 +439,31 @@ def test_it_fits_and_has_no_serious_fault_of_accessibility(
         page.click("summary")
         for tab in ("query", "caption", "detect", "gaze", "redact", "moderate"):
             page.click(f"#tab-{tab}")
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            violations = Axe().run(page)["violations"]
-            serious = [each for each in violations if each["impact"] in ("serious", "critical")]
-            assert not serious, [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious]
+            check_fit_and_accessibility(page)
+
+
+def check_fit_and_accessibility(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    violations = Axe().run(page)["violations"]
+    serious = [each for each in violations if each["impact"] in ("serious", "critical")]
+    assert not serious, [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_so_do_results(browser: Any, server: Served, scheme: str) -> None:
+    with opened(browser, server.url, viewport=PHONE, color_scheme=scheme, locale="zh-CN") as page:
+        choose(page, PORTRAIT)
+        page.select_option("#model", "centerface")
+        run(page, "gaze", "gaze")
+        check_fit_and_accessibility(page)
+        page.click("#tab-detect")
+        page.fill("#object", "face")
+        run(page, "detect", "find")
+        check_fit_and_accessibility(page)
+        run(page, "redact", "hide")
+        check_fit_and_accessibility(page)
+        page.select_option("#model", "moondream2")  # which is not here
+        check_fit_and_accessibility(page)
 
 
 def test_it_asks_no_other_server(browser: Any, server: Served) -> None:

@@ -6,7 +6,6 @@ others (as the chunks of a prefill in Agrawal et al. 2023, Sarathi), so that no 
 """
 
 import asyncio
-import gc
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from engine.generation.verbs import VisionModel
 from mdtool.errors import MdtoolError
 from mdtool.model_selection import KEPT_IMAGE_BYTES
 from mdtool.server.counters import Counters
+from mdtool.server.latency import settle_heap
 from mdtool.server.preparation import Preparation, Submission
 from mdtool.server.refusals import DeadlineExceeded, Draining, EngineStopped, QueueFull, Refused
 from mdtool.server.running import Mailbox, Running, Timings
@@ -270,6 +270,7 @@ class EngineLoop:
             preparation = Preparation(model, self._kept, self.counters, conversations)
             self._loaded[name] = _Loaded(model, model.scheduler(self._batch), preparation)
             self.models.loaded = frozenset(self._loaded)
+            settle_heap()
 
     def _end_cancelled_and_late(self) -> None:
         now = time.monotonic()
@@ -278,11 +279,11 @@ class EngineLoop:
         for entry in entries:
             deadline = entry.submission.deadline
             if entry.cancelled:
-                self.counters.cancelled += 1
                 self._end(entry, Failed(0, Cancelled()))
+                self.counters.cancelled += 1
             elif deadline is not None and now > deadline:
-                self.counters.late += 1
                 self._end(entry, Failed(0, DeadlineExceeded()))
+                self.counters.late += 1
 
     def _start_waiting(self) -> None:
         """Begin to prepare waiting requests, and load the models that they need."""
@@ -431,7 +432,7 @@ class EngineLoop:
                 self.models.loaded = frozenset(self._loaded)
                 self._kept.drop(partial(_is_of_model, name))
                 self._kept_bytes = self._kept.nbytes
-                gc.collect()
+                settle_heap()
 
     def _seconds_to_wait(self) -> float | None:
         """Return the time until something is due that no other thread announces."""

@@ -45,7 +45,7 @@ def serve(
     mdtool serve --model moondream2 --model ./Qwen3-VL-2B-Instruct --idle-unload 10m
     mdtool serve --model pocket --host 0.0.0.0 --api-key-file keys.txt
     """
-    from mdtool.server.latency import shorten_spinning
+    from mdtool.server.process import shorten_spinning
 
     shorten_spinning()
     from engine.contract import NotDownloaded

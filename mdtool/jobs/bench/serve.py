@@ -28,7 +28,8 @@ QUESTIONS = ("What is this?", "What colour is it?", "Where is it?", "How many ar
 OBJECT = "red circle"
 BLOCKS, BLOCK = 50, 10  # of detections, by turns in the engine and through the server
 SETTLING = 0.05  # seconds after which the threads of either process have stopped to wait busily
-DISCONNECTS = 10
+DISCONNECTS, STEPS = 10, 20
+POLLING = 0.015  # seconds between two looks at the metrics, which take time from the server's steps
 CANCELLED, BROKEN = 0.05, 0.01  # shares of faulty requests
 KNOWN = 16  # pictures that the requests among faulty ones are about
 BAD_BODIES = (b"{", b"[]", b'{"image_url": "data:image/jpeg;base64,AAAA", "object": "x"}', b'{"object": "x"}')
@@ -253,27 +254,42 @@ async def _disconnect(bench: _Bench) -> list[Measurement]:
         body = {"image_url": bench.picture(seed).url, "settings": {"max_tokens": LONG, "temperature": 0}}
         request = asyncio.create_task(bench.client.post("caption", body))
         while not (await bench.client.metric("num_requests_decoding") or request.done()):
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(POLLING)
         request.cancel()
         begin = time.perf_counter()
         with suppress(asyncio.CancelledError):
             await request
         while await bench.client.metric("num_requests_running"):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(POLLING)
         times.append(time.perf_counter() - begin)
-    return [Measurement("from a closed connection to a freed place, longest", 1000 * max(times), "ms")]
+    return [
+        Measurement("from a closed connection to a freed place, longest", 1000 * max(times), "ms"),
+        Measurement("a step of such a request in the engine, longest", 1000 * max(_step_seconds(bench)), "ms"),
+    ]
+
+
+def _step_seconds(bench: _Bench) -> Iterator[float]:
+    """Yield how long each of the first steps of a caption takes."""
+    scheduler = bench.model.scheduler(1)
+    [encoded] = bench.model.encode([bench.picture(5000).pixels])
+    scheduler.add(CaptionRequest(encoded, "normal", Generation(temperature=0.0, max_tokens=LONG)))
+    for _ in range(STEPS):
+        begin = time.perf_counter()
+        scheduler.step()
+        yield time.perf_counter() - begin
 
 
 async def _memory(bench: _Bench) -> list[Measurement]:
-    """Measure whether the server's memory grows with distinct pictures."""
-    sizes = []
-    for number in range(bench.load.pictures):
+    """Measure whether the server's memory grows with distinct pictures, after as many that fill its cache of them."""
+    count, sizes = bench.load.pictures, []
+    for number in range(2 * count):
         await bench.client.ask("detect", bench.picture(10_000 + number), object=OBJECT)
         sizes.append(bench.server.resident_bytes)
+    del sizes[:count]
     quarter = max(1, len(sizes) // 4)
     second, last = statistics.mean(sizes[quarter : 2 * quarter] or sizes), statistics.mean(sizes[-quarter:])
     return [
-        Measurement(f"memory after {len(sizes)} pictures", sizes[-1] * 1e-6, "MB"),
+        Measurement(f"memory after {2 * count} pictures", sizes[-1] * 1e-6, "MB"),
         Measurement("last quarter against second", 100 * (last / second - 1), "%"),
     ]
 

@@ -1,7 +1,9 @@
-"""What keeps the process of a server from stopping its own requests."""
+"""What the process of a server asks of its threads and its memory."""
 
+import ctypes
 import gc
 import os
+import sys
 
 SPINS = "20000"  # about 1 ms: longer than what lies between two operations of a model
 
@@ -24,3 +26,13 @@ def settle_heap() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+
+
+def return_freed_memory() -> None:
+    """Give the system what is free within the heap of GNU's C library; with others do nothing.
+
+    Encoded images that are kept lie between intermediate results that are not. So most of what is freed has something
+    in use above it, and the heap would grow for as long as other images come.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)

@@ -1,13 +1,16 @@
-"""What keeps the process of a server from stopping its own requests."""
+"""What the process of a server asks of its threads and its memory."""
 
 import gc
 import os
+import platform
+import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from mdtool.server.latency import SPINS, settle_heap, shorten_spinning
+from mdtool.server.process import SPINS, return_freed_memory, settle_heap, shorten_spinning
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,22 @@ def test_what_was_settled_and_dropped_is_freed_with_the_next_settling() -> None:
     assert dropped()
     settle_heap()
     assert dropped() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
+def test_free_memory_between_what_is_kept_is_returned() -> None:
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+    blocks = [bytes(60_000) for _ in range(1000)]  # too small for mappings of their own
+    kept = blocks[::2]
+    del blocks
+    before = resident()
+    return_freed_memory()
+    assert before - resident() > 15_000_000
+    assert len(kept) == 500
 
 
 def test_threads_spin_shortly_unless_the_environment_says_how_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
@@ -25,7 +24,7 @@ from engine.contract import Request as EngineRequest
 from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.body import read_json
 from mdtool.server.error_response import known_error
-from mdtool.server.images import read_images
+from mdtool.server.images import DecodedImage, read_images
 from mdtool.server.model_name import served_name
 from mdtool.server.preparation import Submission
 from mdtool.server.request_record import RequestRecord, record_of
@@ -81,7 +80,7 @@ class Call:
     adapter: str | None
     abilities: Abilities
 
-    async def images(self, references: Sequence[str], param: str = "image_url") -> tuple[np.ndarray, ...]:
+    async def images(self, references: Sequence[str], param: str = "image_url") -> tuple[DecodedImage, ...]:
         """Decode images: see `read_images`."""
         if not references:
             return ()
@@ -90,14 +89,14 @@ class Call:
                 images = await read_images(references, self.service.settings, self.service.decoders, param)
         except TimeoutError as error:
             raise ApiError(504, "the images were not decoded in time", code="timeout", reason="deadline") from error
-        self.record.images = tuple((image.shape[1], image.shape[0]) for image in images)
+        self.record.images = tuple((image.pixels.shape[1], image.pixels.shape[0]) for image in images)
         self.service.metrics.images_decoded(len(images))
         return images
 
-    async def submit(
+    def submit(
         self,
         make_request: Callable[[Sequence[EncodedImage]], EngineRequest],
-        images: Sequence[np.ndarray] = (),
+        images: Sequence[DecodedImage] = (),
         budget: ImageBudget | None = None,
     ) -> Running:
         """Hand a request to the engine loop.
@@ -105,10 +104,15 @@ class Call:
         Raises:
             Refused: The queue is full, or the server is ending.
         """
-        submission = Submission(self.model, tuple(images), make_request, self.record.deadline, budget, self.adapter)
-        if images:  # their digests are computed where they were decoded, not in the engine's thread
-            executor = self.service.decoders
-            await asyncio.get_running_loop().run_in_executor(executor, lambda: submission.image_keys)
+        submission = Submission(
+            self.model,
+            tuple(image.pixels for image in images),
+            make_request,
+            self.record.deadline,
+            budget,
+            self.adapter,
+            digests=tuple(image.digest for image in images),
+        )
         running = self.service.engine.submit(submission)
         self.record.running.append(running)
         self.record.timings = running.timings

@@ -6,7 +6,6 @@ others (as the chunks of a prefill in Agrawal et al. 2023, Sarathi), so that no 
 """
 
 import asyncio
-import gc
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from mdtool.errors import MdtoolError
 from mdtool.model_selection import KEPT_IMAGE_BYTES
 from mdtool.server.counters import Counters
 from mdtool.server.preparation import Preparation, Submission
+from mdtool.server.process import return_freed_memory, settle_heap
 from mdtool.server.refusals import DeadlineExceeded, Draining, EngineStopped, QueueFull, Refused
 from mdtool.server.running import Mailbox, Running, Timings
 from mdtool.server.served_models import ServedModels
@@ -31,6 +31,7 @@ MAX_GAP = 0.2  # seconds from a decode step to the end of the next one, in which
 CHECK_SECONDS = 0.005  # of preparation, after which cancellations and arrivals are looked for: pieces may be shorter
 PIECE_DECAY = 0.9  # of the estimate of a piece's length, from one piece to the next
 RATE_SPAN = 32  # ended requests that the estimate of the waiting time is based on
+TIDY_EVERY = 256  # encoded images, as returning freed memory takes some milliseconds
 QUEUE_SIZE = 64
 KEPT_CONVERSATION_BYTES = 1 << 28
 
@@ -128,6 +129,7 @@ class EngineLoop:
         self._preparing: list[_Entry] = []
         self._outbox: defaultdict[asyncio.AbstractEventLoop, list[tuple[Mailbox, Event]]] = defaultdict(list)
         self._step_seconds = self._piece_seconds = 0.0
+        self._tidied = 0
         self._ends: list[float] = []
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -270,6 +272,7 @@ class EngineLoop:
             preparation = Preparation(model, self._kept, self.counters, conversations)
             self._loaded[name] = _Loaded(model, model.scheduler(self._batch), preparation)
             self.models.loaded = frozenset(self._loaded)
+            settle_heap()
 
     def _end_cancelled_and_late(self) -> None:
         now = time.monotonic()
@@ -278,11 +281,11 @@ class EngineLoop:
         for entry in entries:
             deadline = entry.submission.deadline
             if entry.cancelled:
-                self.counters.cancelled += 1
                 self._end(entry, Failed(0, Cancelled()))
+                self.counters.cancelled += 1
             elif deadline is not None and now > deadline:
-                self.counters.late += 1
                 self._end(entry, Failed(0, DeadlineExceeded()))
+                self.counters.late += 1
 
     def _start_waiting(self) -> None:
         """Begin to prepare waiting requests, and load the models that they need."""
@@ -332,6 +335,7 @@ class EngineLoop:
                 entry.ticket = loaded.scheduler.add(end.value)
                 loaded.running[entry.ticket] = entry
                 self._kept_bytes = self._kept.nbytes
+                self._tidy()
             except Exception as error:
                 self._end(entry, Failed(0, _without_traceback(error)))
             took, now = time.monotonic() - now, time.monotonic()
@@ -340,6 +344,11 @@ class EngineLoop:
                 checked = now
                 self._end_cancelled_and_late()
                 self._start_waiting()
+
+    def _tidy(self) -> None:
+        if self.counters.image_misses >= self._tidied + TIDY_EVERY:
+            self._tidied = self.counters.image_misses
+            return_freed_memory()
 
     def _any_running(self) -> bool:
         return any(not loaded.scheduler.idle for loaded in self._loaded.values())
@@ -431,7 +440,7 @@ class EngineLoop:
                 self.models.loaded = frozenset(self._loaded)
                 self._kept.drop(partial(_is_of_model, name))
                 self._kept_bytes = self._kept.nbytes
-                gc.collect()
+                settle_heap()
 
     def _seconds_to_wait(self) -> float | None:
         """Return the time until something is due that no other thread announces."""

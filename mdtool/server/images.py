@@ -7,9 +7,12 @@ import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
+from engine.generation.kept_images import pixel_digest
 from mdtool.errors import InputError
 from mdtool.media.image.decode_image import decode_image
 from mdtool.media.image.image_file import ImageTooLarge
@@ -20,6 +23,19 @@ from mdtool.server.server_settings import ServerSettings
 _DATA_URL = re.compile(r"data:[^,]{0,200},")
 
 
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """An image of a request.
+
+    Attributes:
+        pixels: Upright, (height, width, 3) uint8 RGB.
+        digest: Their `pixel_digest`, computed where they were decoded: it takes milliseconds.
+    """
+
+    pixels: np.ndarray
+    digest: bytes
+
+
 def decoding_threads() -> ThreadPoolExecutor:
     """Return threads for parsing and decoding: few, since each may hold a large image."""
     return ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="decode")
@@ -27,7 +43,7 @@ def decoding_threads() -> ThreadPoolExecutor:
 
 async def read_images(
     references: Sequence[str], settings: ServerSettings, executor: Executor, param: str
-) -> tuple[np.ndarray, ...]:
+) -> tuple[DecodedImage, ...]:
     """Decode the images of a request.
 
     Args:
@@ -35,9 +51,6 @@ async def read_images(
         settings: The limits.
         executor: Where to decode.
         param: The field that has the references, for errors.
-
-    Returns:
-        (height, width, 3) uint8 RGB each, upright by its EXIF orientation.
 
     Raises:
         ApiError: There are too many (400), one is too large (413), or one is no image (400).
@@ -62,9 +75,10 @@ async def image_bytes(reference: str, settings: ServerSettings, executor: Execut
         raise bad_request(f"the image can't be read: {error}", "image_url") from error
 
 
-def _read(reference: str, settings: ServerSettings, param: str) -> np.ndarray:
+def _read(reference: str, settings: ServerSettings, param: str) -> DecodedImage:
     try:
-        return decode_image(_bytes(reference, settings), settings.max_pixels)
+        pixels = decode_image(_bytes(reference, settings), settings.max_pixels)
+        return DecodedImage(pixels, pixel_digest(pixels))
     except ImageTooLarge as error:
         raise ApiError(413, f"the image is {error}", param, "image_too_large", reason="pixels") from error
     except InputError as error:
@@ -87,6 +101,8 @@ def _bytes(reference: str, settings: ServerSettings) -> bytes:
 
 def _decoded(text: str) -> bytes:
     """Decode base64 of either alphabet; whitespace and the padding at the end don't matter."""
+    with suppress(ValueError):  # what most clients send needs no copies of the text
+        return base64.b64decode(text, validate=True)
     compact = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
     try:
         return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)

@@ -50,9 +50,7 @@ async def caption(request: Request) -> Response:
     call = begin_call(request, body.model, "caption", body.length)
     images = await call.images([body.image_url])
     generation = body.given_settings.generation
-    running = await call.submit(
-        lambda encoded: CaptionRequest(encoded[0], body.length, generation, call.adapter), images
-    )
+    running = call.submit(lambda encoded: CaptionRequest(encoded[0], body.length, generation, call.adapter), images)
     return await _text(request, call, running, "caption", stream=body.stream)
 
 
@@ -72,7 +70,7 @@ async def query(request: Request) -> Response:
         # The client sends it only when it is true, so its absence means false, whatever a model's default is.
         return QueryRequest(image, body.question, bool(body.reasoning), references, generation, call.adapter)
 
-    return await _text(request, call, await call.submit(make, images), "answer", stream=body.stream)
+    return await _text(request, call, call.submit(make, images), "answer", stream=body.stream)
 
 
 @router.post("/v1/detect", openapi_extra=body_of(ObjectBody))
@@ -82,7 +80,7 @@ async def detect(request: Request) -> Response:
     call = begin_call(request, body.model, "detect", body.object)
     images = await call.images([body.image_url])
     limit = body.given_settings.max_objects
-    running = await call.submit(lambda encoded: DetectRequest(encoded[0], body.object, limit, call.adapter), images)
+    running = call.submit(lambda encoded: DetectRequest(encoded[0], body.object, limit, call.adapter), images)
     result = await call.result(running)
     assert isinstance(result, ObjectList)
     return _reply(call, running, {"objects": [_box(item) for item in result.items if isinstance(item, Box)]})
@@ -97,7 +95,7 @@ async def point(request: Request) -> Response:
         raise bad_request("spatial_refs: no model here points by them; describe the place in words", "spatial_refs")
     images = await call.images([body.image_url])
     limit = body.given_settings.max_objects
-    running = await call.submit(lambda encoded: PointRequest(encoded[0], body.object, limit, call.adapter), images)
+    running = call.submit(lambda encoded: PointRequest(encoded[0], body.object, limit, call.adapter), images)
     result = await call.result(running)
     assert isinstance(result, ObjectList)
     points = [_point(item) for item in result.items if isinstance(item, Point)]
@@ -112,8 +110,8 @@ async def gaze(request: Request) -> Response:
     images = await call.images([body.image_url])
     eye = body.place
     if eye is None:
-        return await _all_gazes(call, images[0])
-    running = await call.submit(lambda encoded: GazeRequest(encoded[0], eye), images)
+        return await _all_gazes(call, images[0].pixels)
+    running = call.submit(lambda encoded: GazeRequest(encoded[0], eye), images)
     target = await call.result(running)
     return _reply(call, running, {"gaze": _point(target) if isinstance(target, Point) else None})
 

@@ -121,7 +121,7 @@ async def _answer(request: Request, body: OllamaBody, conversation: Conversation
     answering = Answering(body.generation, call.adapter, schema.allowed if schema else None, thinks)
     make = request_maker(conversation, call.abilities, answering)
     images = await call.images(conversation.references, "images")
-    running = await call.submit(make, images)
+    running = call.submit(make, images)
     if body.stream:
         return await streamed(request, _chunks(call, running, key, schema), STREAM, waiting_text(running))
     answer = await call.answer(running)

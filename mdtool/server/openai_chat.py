@@ -42,7 +42,7 @@ async def chat_completions(request: Request) -> Response:
     answering = Answering(generation, call.adapter, schema.allowed if schema else None, bool(body.reasoning))
     make = request_maker(conversation, call.abilities, answering)
     images = await call.images(conversation.references, "messages")
-    running = await call.submit(make, images, conversation.budget)
+    running = call.submit(make, images, conversation.budget)
     head = {"id": f"chatcmpl-{call.record.request_id}", "created": int(time.time()), "model": call.model}
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage

@@ -44,7 +44,7 @@ async def responses(request: Request) -> Response:
     answering = Answering(body.generation(body.max_output_tokens), call.adapter, allowed)
     make = request_maker(conversation, call.abilities, answering, "input")
     images = await call.images(conversation.references, "input")
-    running = await call.submit(make, images, conversation.budget)
+    running = call.submit(make, images, conversation.budget)
     head = {
         "id": f"resp_{call.record.request_id}",
         "object": "response",

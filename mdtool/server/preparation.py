@@ -36,6 +36,7 @@ class Submission:
         deadline: When it fails at the latest, on the clock of `time.monotonic`; None: never.
         budget: How many tokens each image may become; None: as the model was loaded.
         adapter: LoRA adapter of the request, which the encoding of the images may depend on; None: the default.
+        digests: `pixel_digest` of each image; None: the engine loop computes them when it prepares the request.
     """
 
     model: str
@@ -44,19 +45,18 @@ class Submission:
     deadline: float | None = None
     budget: ImageBudget | None = None
     adapter: str | None = None
+    digests: tuple[bytes, ...] | None = None
 
     @cached_property
     def image_keys(self) -> tuple[Hashable, ...]:
-        """What each encoded image depends on, for the cache of them.
-
-        Reading it takes a few milliseconds the first time; the thread that decodes the images had better do it.
-        """
-        return tuple((self.model, pixel_digest(image), self.budget, self.adapter) for image in self.images)
+        """What each encoded image depends on, for the cache of them; it takes milliseconds without `digests`."""
+        digests = map(pixel_digest, self.images) if self.digests is None else self.digests
+        return tuple((self.model, digest, self.budget, self.adapter) for digest in digests)
 
     @property
     def has_keys(self) -> bool:
-        """Whether `image_keys` was read."""
-        return "image_keys" in vars(self)
+        """Whether `image_keys` takes no time any more."""
+        return self.digests is not None or "image_keys" in vars(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Options of the server: where it listens, who may use it, and its limits."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mdtool.server.server_settings import ServerSettings
 
 KEY_VARIABLE = "MDTOOL_API_KEY"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 READING = 64  # requests that are read or run at a time, besides those in the queue
 
 
@@ -106,7 +108,7 @@ class AccessOptions:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All keys. Raises UsageError if the file can't be read or has none, or a key is blank."""
+        """All keys. Raises UsageError if the file can't be read or has none, or a key is blank or not ASCII."""
         keys = [key.strip() for key in self.api_key]
         if self.api_key_file:
             try:
@@ -119,7 +121,17 @@ class AccessOptions:
             keys += found
         if not all(keys):
             raise UsageError("--api-key: empty; give some text")
+        if not all(key.isascii() and key.isprintable() for key in keys):
+            raise UsageError("--api-key, --api-key-file: a key has other characters than ASCII; no header carries them")
         return tuple(keys)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """All origins as browsers send them. Raises UsageError."""
+        for origin in self.cors:
+            if origin != "*" and not _ORIGIN.fullmatch(origin.lower()):
+                raise UsageError(f"--cors {origin}: is no origin; give * or scheme://host[:port]")
+        return tuple(origin.lower() for origin in self.cors)
 
     @contextmanager
     def log_file(self, *, quiet: bool) -> Iterator[TextIO | None]:
@@ -185,7 +197,7 @@ class LimitOptions:
 
         return ServerSettings(
             api_keys=access.keys,
-            cors=tuple(access.cors),
+            cors=access.origins,
             root_path=root_path,
             image_hosts=tuple(host.lower() for host in access.allow_image_hosts),
             max_body_bytes=parsed("--max-body", size_in_bytes, self.max_body),

@@ -26,9 +26,10 @@ LONG = 700  # tokens of an answer that is not read to its end
 ANSWER_TOKENS = 10
 QUESTIONS = ("What is this?", "What colour is it?", "Where is it?", "How many are there?", "Is it large?")
 OBJECT = "red circle"
-PAIRS = 200  # of requests, to the engine and to the server, whose difference is the overhead
-SETTLING = 0.02  # seconds after which the threads of this process have stopped to wait busily
-DISCONNECTS = 10
+BLOCKS, BLOCK = 50, 10  # of detections, by turns in the engine and through the server
+SETTLING = 0.05  # seconds after which the threads of either process have stopped to wait busily
+DISCONNECTS, STEPS = 10, 20
+POLLING = 0.015  # seconds between two looks at the metrics, which take time from the server's steps
 CANCELLED, BROKEN = 0.05, 0.01  # shares of faulty requests
 KNOWN = 16  # pictures that the requests among faulty ones are about
 BAD_BODIES = (b"{", b"[]", b'{"image_url": "data:image/jpeg;base64,AAAA", "object": "x"}', b'{"object": "x"}')
@@ -158,22 +159,38 @@ async def _gap(bench: _Bench) -> list[Measurement]:
 
 
 async def _overhead(bench: _Bench) -> list[Measurement]:
-    """Time the same detection in the engine and through the server, in turn."""
-    differences = []
-    for seed in range(2000, 2000 + PAIRS + 10):
-        picture = bench.picture(seed)
-        begin = time.perf_counter()
-        bench.model.results([DetectRequest(bench.model.encode([picture.pixels])[0], OBJECT)])
-        alone = time.perf_counter() - begin
+    """Time the same detections in the engine and through the server, in blocks by turns."""
+    alone, served, outside = [], [], []
+    for block in range(BLOCKS + 1):
+        first = 2000 + block * BLOCK
+        pictures = [bench.picture(seed) for seed in range(first, first + BLOCK)]
         await asyncio.sleep(SETTLING)
-        begin = time.perf_counter()
-        await bench.client.ask("detect", picture, object=OBJECT)
-        differences.append(time.perf_counter() - begin - alone)
-    median, late = statistics.median(differences[10:]), statistics.quantiles(differences[10:], n=100)[98]
+        for picture in pictures:
+            begin = time.perf_counter()
+            bench.model.results([DetectRequest(bench.model.encode([picture.pixels])[0], OBJECT)])
+            alone.append(1000 * (time.perf_counter() - begin))
+        await asyncio.sleep(SETTLING)
+        for picture in pictures:
+            begin = time.perf_counter()
+            answer = await bench.client.ask("detect", picture, object=OBJECT)
+            served.append(1000 * (time.perf_counter() - begin))
+            outside.append(served[-1] - answer["metrics"]["ttft_ms"])
+        if not block:  # which warmed both up
+            for times in (alone, served, outside):
+                times.clear()
+    median = statistics.median
     return [
-        Measurement("overhead of a detection over the engine, median", 1000 * median, "ms"),
-        Measurement("the same, p99", 1000 * late, "ms"),
+        Measurement("a detection in the engine, median", median(alone), "ms"),
+        Measurement("the same, p99", _p99(alone), "ms"),
+        Measurement("overhead of the server over it, difference of the medians", median(served) - median(alone), "ms"),
+        Measurement("the same, of the p99", _p99(served) - _p99(alone), "ms"),
+        Measurement("time of a request outside the engine loop, median", median(outside), "ms"),
+        Measurement("the same, p99", _p99(outside), "ms"),
     ]
+
+
+def _p99(times: Sequence[float]) -> float:
+    return statistics.quantiles(times, n=100)[98]
 
 
 async def _throughput(bench: _Bench) -> list[Measurement]:
@@ -237,27 +254,42 @@ async def _disconnect(bench: _Bench) -> list[Measurement]:
         body = {"image_url": bench.picture(seed).url, "settings": {"max_tokens": LONG, "temperature": 0}}
         request = asyncio.create_task(bench.client.post("caption", body))
         while not (await bench.client.metric("num_requests_decoding") or request.done()):
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(POLLING)
         request.cancel()
         begin = time.perf_counter()
         with suppress(asyncio.CancelledError):
             await request
         while await bench.client.metric("num_requests_running"):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(POLLING)
         times.append(time.perf_counter() - begin)
-    return [Measurement("from a closed connection to a freed place, longest", 1000 * max(times), "ms")]
+    return [
+        Measurement("from a closed connection to a freed place, longest", 1000 * max(times), "ms"),
+        Measurement("a step of such a request in the engine, longest", 1000 * max(_step_seconds(bench)), "ms"),
+    ]
+
+
+def _step_seconds(bench: _Bench) -> Iterator[float]:
+    """Yield how long each of the first steps of a caption takes."""
+    scheduler = bench.model.scheduler(1)
+    [encoded] = bench.model.encode([bench.picture(5000).pixels])
+    scheduler.add(CaptionRequest(encoded, "normal", Generation(temperature=0.0, max_tokens=LONG)))
+    for _ in range(STEPS):
+        begin = time.perf_counter()
+        scheduler.step()
+        yield time.perf_counter() - begin
 
 
 async def _memory(bench: _Bench) -> list[Measurement]:
-    """Measure whether the server's memory grows with distinct pictures."""
-    sizes = []
-    for number in range(bench.load.pictures):
+    """Measure whether the server's memory grows with distinct pictures, after as many that fill its cache of them."""
+    count, sizes = bench.load.pictures, []
+    for number in range(2 * count):
         await bench.client.ask("detect", bench.picture(10_000 + number), object=OBJECT)
         sizes.append(bench.server.resident_bytes)
+    del sizes[:count]
     quarter = max(1, len(sizes) // 4)
     second, last = statistics.mean(sizes[quarter : 2 * quarter] or sizes), statistics.mean(sizes[-quarter:])
     return [
-        Measurement(f"memory after {len(sizes)} pictures", sizes[-1] * 1e-6, "MB"),
+        Measurement(f"memory after {2 * count} pictures", sizes[-1] * 1e-6, "MB"),
         Measurement("last quarter against second", 100 * (last / second - 1), "%"),
     ]
 

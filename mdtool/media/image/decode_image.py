@@ -37,6 +37,7 @@ _MAGIC = {  # signature -> Pillow's name of the format
 # fmt: on
 JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 HEAD_BYTES = 64
+SMALL_PIXELS = 1 << 19  # of an image that is decoded faster in this thread than in those of libvips
 
 
 def decode_image(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -115,9 +116,19 @@ def _pixels(image: Any) -> tuple[np.ndarray, str]:
     if image.interpretation in ("lab", "labs", "labq", "xyz", "scrgb"):
         image = image.colourspace("srgb")
     bands = 4 if image.interpretation == "cmyk" else min(image.bands, 4)
-    pixels = image.numpy().reshape(image.height, image.width, image.bands)[:, :, :bands]
+    pixels = _values(image).reshape(image.height, image.width, image.bands)[:, :, :bands]
     mode = "CMYK" if image.interpretation == "cmyk" else ("L", "LA", "RGB", "RGBA")[bands - 1]
     return _scaled(np.asarray(pixels)), mode
+
+
+def _values(image: Any) -> np.ndarray:
+    """Return all values of a libvips image, which is not read twice where its access is sequential."""
+    if image.width * image.height > SMALL_PIXELS or image.format not in ("uchar", "ushort"):
+        values: np.ndarray = image.numpy()
+        return values
+    region = vips().Region.new(image)
+    dtype = np.uint8 if image.format == "uchar" else np.uint16
+    return np.frombuffer(region.fetch(0, 0, image.width, image.height), dtype)
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:

@@ -18,14 +18,14 @@ def test_answers_are_right_and_nothing_is_lost() -> None:
     assert counts["of 40 requests: right"] > 25
     assert {name.removeprefix("of 40 requests: ") for name in counts} <= {"right", "broken", "cancelled"}
     assert found["places that were not freed"] == found["lost"] == found["exit code"] == 0
-    assert found["memory after 8 pictures"] > 50
+    assert found["memory after 16 pictures"] > 50
 
 
 def test_speed_is_a_table() -> None:
     done = run("bench", "serve", "--model", "pocket", *SMALL, "--parts", "questions,gap,throughput,disconnect")
     assert done.code == 0, done.err
     rows = [line for line in done.out.decode().splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + 2 + 3 + 1 + 1
+    assert len(rows) == 1 + 2 + 3 + 1 + 2
     assert all(row.split("|")[2].strip() for row in rows)
 
 

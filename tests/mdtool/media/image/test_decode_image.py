@@ -75,6 +75,15 @@ def test_other_formats_give_nearly_the_pixels(form: str) -> None:
     assert np.abs(decode_image(encode_image(smooth(), form)).astype(int) - smooth()).mean() < 5
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("size", [(300, 200), (900, 700)], ids=["small", "large"])  # decoded in this thread, in others
+def test_small_and_large_images_give_pillows_pixels(form: str, size: tuple[int, int]) -> None:
+    data = encode_image(np.array(Image.fromarray(smooth()).resize(size)), form, **LOSSLESS.get(form, {}))
+    assert np.array_equal(decode_image(data), np.array(Image.open(io.BytesIO(data)).convert("RGB")))
+    with pytest.raises(InputError, match="damaged"):
+        decode_image(data[: len(data) // 2])
+
+
 @pytest.mark.parametrize(
     "kind", [b"P1 2 2 1 0 0 1", b"P4 2 2 \x80\x40", b"P2 2 2 9 0 9 9 0", b"P5 2 2 255 \0\xff\xff\0"]
 )

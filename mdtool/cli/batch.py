@@ -20,7 +20,9 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
 
 def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     """Return the inputs that the command line selects. Raises UsageError if there are none, or for a bad list."""
+    from mdtool.cli.values import parsed
     from mdtool.media.sources.discover import Selection
+    from mdtool.media.sources.shard import parse_shard
 
     if not named and not batch.files_from:
         raise UsageError("no input is named: give files, folders or globs, or a list with --files-from")
@@ -29,7 +31,10 @@ def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     files_from = Path(batch.files_from) if batch.files_from else None
     if files_from and batch.files_from != "-" and not os.access(files_from, os.R_OK):
         raise UsageError(f"--files-from {files_from}: there is no such file, or it can't be read")
-    return Selection(named, files_from, batch.null, batch.include, batch.exclude)
+    shard = parsed("--shard", parse_shard, batch.shard)
+    if shard and batch.watch:
+        raise UsageError("--shard: ends, and --watch does not; leave one of them out")
+    return Selection(named, files_from, batch.null, batch.include, batch.exclude, shard)
 
 
 def video_task(batch: BatchOptions) -> "VideoTask":
@@ -73,6 +78,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, consol
         OutputError: The records can't be written.
     """
     from mdtool.cli.values import parse_positive_seconds, parsed, size_in_bytes
+    from mdtool.jobs.batch.batch_records import shard_record
     from mdtool.jobs.batch.coordinator import BatchLimits, BatchPlan, Coordinator
     from mdtool.jobs.batch.executor import ThreadExecutor
     from mdtool.jobs.batch.messages import BatchTask
@@ -116,6 +122,8 @@ def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, consol
         plan = BatchPlan(selection, common_fields, limits, batch.ordered, batch.watch)
         progress = Progress(console, batch.progress, count)
         code = Coordinator(plan, task, ThreadExecutor(model, encode), sink, progress=progress).run()
+        if selection.shard and code != ExitCode.INCOMPLETE:
+            sink.end_shard(shard_record(selection.shard, progress.inputs, settings))
     if form and place:
         target, tally = write_export(place, form, settings)
         console.note(f"{target}: {tally.written} inputs")

@@ -67,6 +67,13 @@ class BatchOptions:
     max_errors: Annotated[
         int | None, typer.Option(min=0, help="Stop when more inputs than this have failed.", metavar="N")
     ] = None
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Take one share of the inputs, I of N, for job arrays; `mdtool merge` joins the records.",
+            metavar="I/N",
+        ),
+    ] = None
     progress: Annotated[
         Literal["auto", "json"],
         typer.Option(help="Progress on stderr: a bar or log lines (auto), or one JSON object per second (json)."),

@@ -86,6 +86,11 @@ class Progress:
             self._show_bar()
 
     @property
+    def inputs(self) -> int:
+        """Inputs that were listed and have ended."""
+        return self.processed + self.failed + self.skipped
+
+    @property
     def seconds(self) -> float:
         """Seconds since the start, up to the end."""
         return (self.ended or time.monotonic()) - self.started
@@ -100,7 +105,7 @@ class Progress:
         """Estimated seconds that remain; None if they can't be estimated."""
         if self.total is None or not self.rate:
             return None
-        return max(0, self.total - self.processed - self.failed - self.skipped) / self.rate
+        return max(0, self.total - self.inputs) / self.rate
 
     def summary(self) -> str:
         """Return the summary of a finished batch, in one line."""
@@ -112,7 +117,7 @@ class Progress:
         return ", ".join(parts)
 
     def _line(self) -> str:
-        done = self.processed + self.failed + self.skipped
+        done = self.inputs
         parts = [f"{done} of {self.total}" if self.total is not None else f"{done} done", f"{self.rate:.1f} inputs/s"]
         parts += [f"{_format_duration(self.seconds_left)} left"] if self.seconds_left is not None else []
         parts += [f"{self.failed} failed"] if self.failed else []
@@ -138,8 +143,7 @@ class Progress:
             self._bar = Bar(*columns, console=RichConsole(stderr=True), transient=True)
             self._task = self._bar.add_task("", total=None)
             self._bar.start()
-        done = self.processed + self.failed + self.skipped
-        self._bar.update(self._task, description=self._line(), completed=done, total=self.total)
+        self._bar.update(self._task, description=self._line(), completed=self.inputs, total=self.total)
 
 
 def _format_duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from mdtool.media.sources.address import parse_address, without_secrets
 from mdtool.media.sources.archive import ARCHIVE_SUFFIXES, is_archive, members
 from mdtool.media.sources.inputs import OUTPUT_MARKS, VIDEO_SUFFIXES, Input
 from mdtool.media.sources.patterns import MAGIC, Filter, Glob
+from mdtool.media.sources.shard import Shard
 
 CHUNK_BYTES = 1 << 16
 KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES)
@@ -33,6 +34,7 @@ class Selection:
         nul: Whether the names in the list are NUL-delimited instead of one per line.
         include: Patterns, see `Filter`.
         exclude: Patterns, see `Filter`.
+        shard: Only these of the inputs; None: all.
     """
 
     named: Sequence[str] = ()
@@ -40,6 +42,7 @@ class Selection:
     nul: bool = False
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    shard: Shard | None = None
 
 
 def discover(selection: Selection, should_stop: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> Iterator[Input]:
@@ -80,9 +83,11 @@ def _discover(selection: Selection, patterns: Filter, names: PipeReader | None, 
         listed = _from_list(names, selection.nul, patterns) if names else ()
         for source in chain(_from_arguments(selection.named, patterns, unmatched), listed):
             is_empty = False
-            yield source
+            if selection.shard is None or selection.shard.has(source):
+                yield source
     if not is_empty:
-        yield from (Input(Path(name), Path(Path(name).name), name) for name in unmatched)
+        missed = (Input(Path(name), Path(Path(name).name), name) for name in unmatched)
+        yield from (one for one in missed if selection.shard is None or selection.shard.has(one))
     else:
         searched = [*selection.named, *(["the list of files"] if selection.files_from else [])]
         raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, searched))}")

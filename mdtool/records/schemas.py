@@ -199,9 +199,10 @@ BATCH = _record(
             "Instead of answers, for an input that failed.",
             {
                 "code": {
-                    "enum": ["input", "slow", "memory", "model", "output"],
+                    "enum": ["input", "slow", "memory", "model", "output", "lost"],
                     "description": "`input`: unreadable; `slow`: over `--timeout`; `memory`: out of memory; "
-                    "`model`: the model failed; `output`: a side output could not be written",
+                    "`model`: the model failed; `output`: a side output could not be written; "
+                    "`lost`: with `--ray`, the process that ran it ended",
                 },
                 "cause": _value("string", "one line"),
             },

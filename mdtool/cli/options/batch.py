@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from mdtool.cli.options.cluster import ClusterOptions
 from mdtool.cli.options.outputs import Overwrite
 
 EXPORT = typer.Option(help="Also export the records to this format, next to the JSON Lines file.")
 
 
 @dataclass(frozen=True)
-class BatchOptions:
+class BatchOptions(ClusterOptions):
     """Options that caption, query, detect and point have in common. Any but --overwrite makes a batch."""
 
     jsonl: Annotated[

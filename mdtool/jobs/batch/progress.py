@@ -24,6 +24,7 @@ class Progress:
         processed: Inputs that this run finished.
         failed: Inputs that failed in this run.
         skipped: Inputs that were already done.
+        redone: Inputs that were run again since their worker was lost, counted each time.
         wait_seconds: Time for which the model waited for input.
         total: Number of inputs; None while it isn't known.
         started: When the batch started, on the clock of `time.monotonic`.
@@ -36,6 +37,7 @@ class Progress:
     processed: int = 0
     failed: int = 0
     skipped: int = 0
+    redone: int = 0
     wait_seconds: float = 0.0
     total: int | None = None
     started: float = field(default_factory=time.monotonic)
@@ -112,6 +114,7 @@ class Progress:
         parts = [f"{self.processed} processed"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.skipped} already done"] if self.skipped else []
+        parts += [f"{self.redone} redone"] if self.redone else []
         parts += [f"{self.seconds:.1f} s", f"{self.rate:.1f} inputs/s"]
         parts += [f"{self.wait_seconds / self.seconds:.1%} of the time waiting for input"] if self.seconds else []
         return ", ".join(parts)
@@ -125,7 +128,8 @@ class Progress:
 
     def _put_json(self) -> None:
         status = {
-            "asked": self.processed, "failed": self.failed, "before": self.skipped, "total": self.total,
+            "asked": self.processed, "failed": self.failed, "before": self.skipped, "redone": self.redone,
+            "total": self.total,
             "seconds": round(self.seconds, 1), "rate": round(self.rate, 2),
             "left": None if self.seconds_left is None else round(self.seconds_left),
             "waited": round(self.wait_seconds, 1),

@@ -157,6 +157,26 @@ def test_a_node_is_lost(cluster: Any, batch: Batch) -> None:
     batch.check_each_once()
 
 
+def test_files_get_what_they_get_one_by_one(cluster: Any, tmp_path: Path) -> None:
+    folder, there, here = (tmp_path / name for name in ("in", "there", "here"))
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(scenery(number, 96, 64)).save(folder / f"{number}.png")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    redact = ("redact", folder, "--threshold", "0.05", "--json")
+    first = spawn(*redact, "-o", there, "--ray", cluster.address, seconds=SECONDS)
+    second = spawn(*redact, "-o", here)
+    assert first.code == second.code == 1, first.err
+    assert sorted(first.lines) == sorted(["mdtool: actors on Ray: 2 x 1 CPUs", *second.lines])
+    assert sorted(one["target"] for one in first.json) == [str(there / f"{number}.png") for number in range(3)]
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == {
+        path.name: path.read_bytes() for path in here.iterdir()
+    }
+    again = spawn(*redact, "-o", there, "--ray", cluster.address, seconds=SECONDS)
+    assert again.err.count("skipped") == 3
+    assert again.code == 1
+
+
 @dataclass(frozen=True)
 class Doubling:
     """Doubles numbers; some kill the process."""
@@ -186,9 +206,8 @@ def test_an_item_that_kills_its_process_is_lost_alone(cluster: Any) -> None:
         results = [done for done in Pool(share, retries=1).run(Doubling(frozenset({9})), chunks) if done is not None]
     assert Lost([9], tries=2) in results
     assert sum(done.items for done in results if isinstance(done, Redone)) >= 4
-    assert sorted(sum((done for done in results if isinstance(done, list)), [])) == [
-        2 * item for item in range(24) if item != 9
-    ]
+    doubled = [number for done in results if isinstance(done, list) for number in done]
+    assert sorted(doubled) == [2 * item for item in range(24) if item != 9]
 
 
 @pytest.mark.parametrize(

@@ -38,3 +38,17 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
 def test_options_that_exclude_each_other(options: tuple[str, ...], line: str) -> None:
     done = run("caption", PHOTO, "--model", "pocket", "--jsonl", "-", *options)
     assert (done.code, done.lines) == (2, [f"mdtool: {line}"])
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("-o", "-", "--ray", "auto"), "-: other machines have no pipe to this one; give files"),
+        (("--findings", "f.jsonl", "--ray", "auto"), "--findings: can't be used with --ray; leave one out"),
+        (("--dry-run", "--ray", "auto"), "--dry-run: can't be used with --ray; leave one out"),
+        (("--actors", "2"), "--actors: needs --ray; add it, or leave --actors out"),
+    ],
+)
+def test_what_files_on_a_cluster_exclude(options: tuple[str, ...], line: str) -> None:
+    done = run("redact", PHOTO, *options)
+    assert (done.code, done.lines) == (2, [f"mdtool: {line}"])

@@ -93,6 +93,13 @@ class ComputeConfig:
 
     def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
         """Load a model by name or path, and warm it up if it is compiled. Raises as `engine.load` does."""
+        if _kept is None:
+            return self._load(name, callbacks)
+        if (name, self) not in _kept:
+            _kept[name, self] = self._load(name, callbacks)
+        return _kept[name, self]
+
+    def _load(self, name: str, callbacks: LoadCallbacks) -> VisionModel:
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         computing = self.device, self.dtype, quantize, self.compile
@@ -106,6 +113,15 @@ class ComputeConfig:
         if self.compile and isinstance(model, Compilable):
             _warm_up(model, callbacks)
         return model
+
+
+_kept: dict[tuple[str, ComputeConfig], VisionModel] | None = None
+
+
+def keep_models() -> None:
+    """From now on keep loaded models, for a process that runs a command many times."""
+    global _kept
+    _kept = {} if _kept is None else _kept
 
 
 def read_template(name_or_file: str | None) -> str | None:

@@ -21,6 +21,7 @@ from mdtool.cli import (
     detect,
     evaluate,
     gaze,
+    merge,
     models,
     moderate,
     point,
@@ -59,6 +60,7 @@ app.command("query")(query.query)
 app.command("chat")(chat.chat)
 app.command("detect")(detect.detect)
 app.command("point")(point.point)
+app.command("merge")(merge.merge)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="eval")

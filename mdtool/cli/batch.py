@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +14,18 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Request
     from engine.generation.verbs import VisionModel
     from mdtool.console import Console
+    from mdtool.jobs.batch.executor import Executor
     from mdtool.jobs.batch.messages import VideoTask
     from mdtool.jobs.batch.side_outputs import SideOutputs
+    from mdtool.jobs.inference.model_source import ModelSource
     from mdtool.media.sources.discover import Selection
 
 
 def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     """Return the inputs that the command line selects. Raises UsageError if there are none, or for a bad list."""
+    from mdtool.cli.values import parsed
     from mdtool.media.sources.discover import Selection
+    from mdtool.media.sources.shard import parse_shard
 
     if not named and not batch.files_from:
         raise UsageError("no input is named: give files, folders or globs, or a list with --files-from")
@@ -29,7 +34,10 @@ def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     files_from = Path(batch.files_from) if batch.files_from else None
     if files_from and batch.files_from != "-" and not os.access(files_from, os.R_OK):
         raise UsageError(f"--files-from {files_from}: there is no such file, or it can't be read")
-    return Selection(named, files_from, batch.null, batch.include, batch.exclude)
+    shard = parsed("--shard", parse_shard, batch.shard)
+    if shard and batch.watch:
+        raise UsageError("--shard: ends, and --watch does not; leave one of them out")
+    return Selection(named, files_from, batch.null, batch.include, batch.exclude, shard)
 
 
 def video_task(batch: BatchOptions) -> "VideoTask":
@@ -52,7 +60,8 @@ class BatchJob:
         command: The name of the command.
         requests: Without their image.
         videos: Which frames of videos are analysed.
-        load: Loads the model.
+        load: Loads the model, and checks the requests.
+        source: The same model, for other processes.
         options: All other options that change the results, by their names in a BATCH fingerprint.
         draw: Where annotated copies go; None for nowhere.
     """
@@ -61,6 +70,7 @@ class BatchJob:
     requests: "Sequence[Request]"
     videos: "VideoTask"
     load: "Callable[[], VisionModel]"
+    source: "ModelSource"
     options: Mapping[str, object] = field(default_factory=dict)
     draw: str | None = None
 
@@ -73,8 +83,8 @@ def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, consol
         OutputError: The records can't be written.
     """
     from mdtool.cli.values import parse_positive_seconds, parsed, size_in_bytes
+    from mdtool.jobs.batch.batch_records import shard_record
     from mdtool.jobs.batch.coordinator import BatchLimits, BatchPlan, Coordinator
-    from mdtool.jobs.batch.executor import ThreadExecutor
     from mdtool.jobs.batch.messages import BatchTask
     from mdtool.jobs.batch.output_format import check_export_target, open_sink, records_path, write_export
     from mdtool.jobs.batch.progress import Progress
@@ -92,14 +102,12 @@ def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, consol
         check_export_target(place, form, batch.overwrite)
     limits = BatchLimits(batch.max_errors, parse_positive_seconds("--time-budget", batch.time_budget))
     timeout = parse_positive_seconds("--timeout", batch.timeout)
-    room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
+    parsed("--cache-size", size_in_bytes, batch.cache_size)
+    _check_cluster(batch, selection)
     task = BatchTask(job.requests, job.videos, _side_outputs(batch, job), timeout, dedupe=batch.dedupe)
-    with open_sink(place, batch.overwrite) as sink:
+    with ExitStack() as stack:
+        sink = stack.enter_context(open_sink(place, batch.overwrite))
         model = job.load()
-        if batch.cache:
-            from mdtool.jobs.inference.embedding_cache import caching_encoder  # which loads torch
-
-            encode = caching_encoder(model, Path(batch.cache), room, console.note)
         settings = fingerprint(
             BATCH, command=job.command, model=model.name, revision=model.revision, requests=job.requests,
             **job.options,
@@ -114,12 +122,48 @@ def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, consol
             )
         task.side_outputs.open_folders(batch.overwrite)
         plan = BatchPlan(selection, common_fields, limits, batch.ordered, batch.watch)
+        executor = _executor(batch, job, model, console, stack=stack)
+        del model  # which the executor may hold, or not
         progress = Progress(console, batch.progress, count)
-        code = Coordinator(plan, task, ThreadExecutor(model, encode), sink, progress=progress).run()
+        code = Coordinator(plan, task, executor, sink, progress=progress).run()
+        if selection.shard and code != ExitCode.INCOMPLETE:
+            sink.end_shard(shard_record(selection.shard, progress.inputs, settings))
     if form and place:
         target, tally = write_export(place, form, settings)
         console.note(f"{target}: {tally.written} inputs")
     return code
+
+
+def _check_cluster(batch: BatchOptions, selection: "Selection") -> None:
+    """Raise UsageError for options that can't be used with a cluster, or only with one."""
+    from mdtool.cli.values import check_exclusive
+
+    batch.check()
+    if batch.ray:
+        check_exclusive("--ray", {"--dedupe": batch.dedupe, "--watch": batch.watch, "--cache": batch.cache})
+        if "-" in selection.named:
+            raise UsageError("--ray: other machines can't read stdin; give files")
+
+
+def _executor(
+    batch: BatchOptions, job: BatchJob, model: "VisionModel", console: "Console", *, stack: ExitStack
+) -> "Executor":
+    """Return what runs the model: this process, or a cluster that the stack disconnects."""
+    if batch.ray:
+        from mdtool.cluster.ray_executor import RayExecutor
+
+        pool = stack.enter_context(batch.connected(job.source.computing.device))
+        console.note(f"actors on Ray: {pool.share}")
+        return RayExecutor(pool, job.source, (model.name, model.revision))
+    from mdtool.jobs.batch.executor import ThreadExecutor
+
+    if not batch.cache:
+        return ThreadExecutor(model)
+    from mdtool.cli.values import parsed, size_in_bytes
+    from mdtool.jobs.inference.embedding_cache import caching_encoder  # which loads torch
+
+    room = parsed("--cache-size", size_in_bytes, batch.cache_size)
+    return ThreadExecutor(model, caching_encoder(model, Path(batch.cache), room, console.note))
 
 
 def _side_outputs(batch: BatchOptions, job: BatchJob) -> "SideOutputs":

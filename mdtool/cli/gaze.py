@@ -20,8 +20,10 @@ from mdtool.cli.options.outputs import (
     output_named,
 )
 from mdtool.cli.options.printing import RunPrinting
+from mdtool.cli.over_files import over_files
 
 
+@over_files("gaze")
 @grouped
 def gaze(
     *,

@@ -23,6 +23,7 @@ from mdtool.cli.options.outputs import (
 from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import StyleOptions
+from mdtool.cli.over_files import over_files
 
 
 class ActionName(StrEnum):
@@ -126,6 +127,7 @@ class Printing(RunPrinting):
     )
 
 
+@over_files("moderated")
 @grouped
 def moderate(
     *,

@@ -23,6 +23,7 @@ from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
 from mdtool.cli.options.verify import VerifyOptions
+from mdtool.cli.over_files import over_files
 
 
 class StyleName(StrEnum):
@@ -60,6 +61,7 @@ class Frames(FrameOptions):
     ] = None
 
 
+@over_files("redacted")
 @grouped
 def redact(
     *,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mdtool.cli.options.batch import BatchOptions
@@ -60,35 +59,30 @@ def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting,
     """
     from mdtool.cli.batch import BatchJob, run_batch, selection_of, video_task
     from mdtool.cli.values import check_exclusive, parsed
-    from mdtool.model_selection import LoadCallbacks, load_model, model_errors
+    from mdtool.jobs.inference.model_source import ModelSource
+    from mdtool.model_selection import LoadCallbacks, model_errors
     from recipes.regions import parse_region
 
     console, computing = printing.console, model.computing
     selection = selection_of(batch, task.images)
     area = parsed("--region", parse_region, task.region)
     may_pull = model.may_pull(console, [*task.images, batch.files_from or ""])
-    load_any = partial(
-        load_model, model.model, task.skill, task.prompts, computing,
-        threshold=task.threshold, callbacks=LoadCallbacks(console.note, console.note, console.explain, may_pull),
-    )  # fmt: skip
+    callbacks = LoadCallbacks(console.note, console.note, console.explain, may_pull)
+    source = ModelSource(model.model, task.skill, task.prompts, computing, task.threshold, area)
 
     def load() -> "VisionModel":
-        loaded = load_any()
+        loaded = source.load(callbacks)
         with model_errors():  # so that a request which no image could be asked fails at once
             for request in task.requests:
                 loaded.check(request)
-        if area is None:
-            return loaded
-        from mdtool.jobs.inference.region import RegionModel
-
-        return RegionModel(loaded, area)
+        return loaded
 
     if not batch.wanted:
         return _print_answers(task, selection, load, console, as_json=printing.json, overwrite=batch.overwrite)
     videos = task.videos(video_task(batch))
     check_exclusive("--jsonl", {"--json": printing.json, **task.unrecorded})
     decides = {"computing": computing, "region": area, **batch.sampling_settings, **task.options}
-    job = BatchJob(task.skill, task.requests, videos, load, decides, task.draw)
+    job = BatchJob(task.skill, task.requests, videos, load, source, decides, task.draw)
     return run_batch(batch, selection, job, console)
 
 

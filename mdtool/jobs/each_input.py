@@ -1,7 +1,7 @@
 """Runs a job on each input: an error is reported, the other inputs continue, and the exit code reflects it."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from engine.contract import EngineError, ModelUnavailable
@@ -24,7 +24,11 @@ def each_input(sources: Iterable[Input], work: Callable[[Input], ExitCode], cons
     Raises:
         ModelUnavailable: The weights are damaged, whatever the input.
     """
-    codes = [_attempt(source, work, console) for source in sources]
+    return joint_code([_attempt(source, work, console) for source in sources])
+
+
+def joint_code(codes: Sequence[ExitCode]) -> ExitCode:
+    """Return the code of a run whose inputs have these; see `each_input`."""
     failures = {code for code in codes if code not in (ExitCode.OK, ExitCode.FOUND)}
     if failures:
         return failures.pop() if len(codes) == 1 else ExitCode.SOME_FAILED

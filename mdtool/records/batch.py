@@ -14,6 +14,7 @@ from mdtool.errors import InputError, record_fault
 from mdtool.records.answers import PLACE, SIDES
 from mdtool.records.findings import BATCH_SCHEMA as SCHEMA
 from mdtool.records.findings import SCHEMA as FINDINGS_SCHEMA
+from mdtool.records.findings import SHARD_SCHEMA
 
 SIZES = {"width", "height"}
 TEXTS = {"input", "sha256", "served", "model", "revision", "settings"}
@@ -66,7 +67,7 @@ def records(path: Path, settings: str | None = None) -> Iterator[Record]:
                     if not line.endswith("\n"):
                         return
                     raise
-                if entry["schema"] == FINDINGS_SCHEMA:  # of a video, before its record
+                if entry["schema"] in (FINDINGS_SCHEMA, SHARD_SCHEMA):  # of a video, before its record; of a shard
                     continue
                 if settings in (None, _checked(entry).get("settings")):
                     yield entry

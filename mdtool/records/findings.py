@@ -18,6 +18,7 @@ from recipes.regions import GazeEstimate, Region
 
 SCHEMA = "mdtool.findings/1"
 BATCH_SCHEMA = "mdtool.batch/1"
+SHARD_SCHEMA = "mdtool.shard/1"
 SIDES = ("x_min", "y_min", "x_max", "y_max")
 MAX_SECONDS = 1e9
 
@@ -185,7 +186,7 @@ def parse_record(line: str, place: str) -> Record | None:
         place: File and line number, for errors.
 
     Returns:
-        The record; None for a record of a batch that holds no findings, of a video or a failed input.
+        The record; None for one that holds no findings: of a video, a failed input or the end of a shard.
 
     Raises:
         InputError: The line is not a record, or lacks what redaction needs.
@@ -194,6 +195,8 @@ def parse_record(line: str, place: str) -> Record | None:
         entry = json.loads(line)
         if entry["schema"] == BATCH_SCHEMA:
             return _from_batch_record(entry)
+        if entry["schema"] == SHARD_SCHEMA:
+            return None
         if entry["schema"] != SCHEMA:
             raise InputError(f"{place}: of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
         width, height = (int(side) for side in entry.get("size", (0, 0)))

@@ -59,6 +59,17 @@ TIME = _value("number", "timestamp in seconds, from the start of the file")
 SOURCE = _value("string", "the input, as it was named")
 SETTINGS = _value("string", "fingerprint of all settings that affect the results")
 
+SHARD = _record(
+    "Ends of shards",
+    "The last record of a file that a run with `--shard` has finished; `mdtool merge` reads it.",
+    {
+        "schema": _schema_name("mdtool.shard/1"),
+        "shard": _value("string", "which of how many: 3/16"),
+        "inputs": _value("integer", "number of inputs in the shard"),
+        "settings": SETTINGS,
+    },
+)
+
 FINDINGS = _record(
     "Findings",
     "One record per frame or image. Written by `--findings`, and by `detect --jsonl` for videos; read by "
@@ -188,9 +199,10 @@ BATCH = _record(
             "Instead of answers, for an input that failed.",
             {
                 "code": {
-                    "enum": ["input", "slow", "memory", "model", "output"],
+                    "enum": ["input", "slow", "memory", "model", "output", "lost"],
                     "description": "`input`: unreadable; `slow`: over `--timeout`; `memory`: out of memory; "
-                    "`model`: the model failed; `output`: a side output could not be written",
+                    "`model`: the model failed; `output`: a side output could not be written; "
+                    "`lost`: with `--ray`, the process that ran it ended",
                 },
                 "cause": _value("string", "one line"),
             },
@@ -467,6 +479,7 @@ RECORDS: Mapping[str, Schema] = {
     "findings": FINDINGS,
     "answers": ANSWERS,
     "batch": BATCH,
+    "shard": SHARD,
     "gaze": GAZE,
     "preview": PREVIEW,
     "verdict": VERDICT,

@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from mdtool.cli.options.cluster import ClusterOptions
 from mdtool.cli.options.outputs import Overwrite
 
 EXPORT = typer.Option(help="Also export the records to this format, next to the JSON Lines file.")
 
 
 @dataclass(frozen=True)
-class BatchOptions:
+class BatchOptions(ClusterOptions):
     """Options that caption, query, detect and point have in common. Any but --overwrite makes a batch."""
 
     jsonl: Annotated[
@@ -66,6 +67,13 @@ class BatchOptions:
     ] = None
     max_errors: Annotated[
         int | None, typer.Option(min=0, help="Stop when more inputs than this have failed.", metavar="N")
+    ] = None
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Take one share of the inputs, I of N, for job arrays; `mdtool merge` joins the records.",
+            metavar="I/N",
+        ),
     ] = None
     progress: Annotated[
         Literal["auto", "json"],

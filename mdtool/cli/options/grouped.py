@@ -26,7 +26,11 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     parameters = inspect.signature(command).parameters.values()
     groups = {one.name: one.annotation for one in parameters if _is_group(one.annotation)}
     single = [one.name for one in parameters if one.name not in groups]
-    options = [option for one in parameters for option in (_options_of(one) if one.name in groups else [one])]
+    options = [
+        option
+        for one in parameters
+        for option in (options_of(one.annotation, one.default) if one.name in groups else [one])
+    ]
     if twice := [name for name, times in Counter(option.name for option in options).items() if times > 1]:
         raise TypeError(f"{command.__name__}: has options of the same name: {', '.join(twice)}")
 
@@ -44,12 +48,12 @@ def _is_group(annotation: Any) -> bool:
     return isinstance(annotation, type) and is_dataclass(annotation)
 
 
-def _options_of(group: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """Yield a keyword-only parameter for each field."""
-    for field in fields(group.annotation):
+def options_of(group: Any, defaults: Any = inspect.Parameter.empty) -> Iterator[inspect.Parameter]:
+    """Yield a keyword-only parameter for each field of a dataclass of options; an instance may give the defaults."""
+    for field in fields(group):
         default = inspect.Parameter.empty
-        if group.default is not inspect.Parameter.empty:
-            default = getattr(group.default, field.name)
+        if defaults is not inspect.Parameter.empty:
+            default = getattr(defaults, field.name)
         elif field.default is not MISSING:
             default = field.default
         elif field.default_factory is not MISSING:

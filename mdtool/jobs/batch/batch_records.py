@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.messages import ImageResult, ItemFailed, VideoResult
+from mdtool.media.sources.shard import Shard
 from mdtool.records.batch import Record
-from mdtool.records.findings import BATCH_SCHEMA
+from mdtool.records.findings import BATCH_SCHEMA, SHARD_SCHEMA
 
 
 def image_record(name: str, common_fields: Record, result: ImageResult, *, made_outputs: Sequence[str]) -> Record:
@@ -63,6 +64,11 @@ def failure_record(name: str, common_fields: Record, failed: ItemFailed) -> Reco
         **common_fields,
         "error": {"code": failed.code, "cause": failed.cause},
     }
+
+
+def shard_record(shard: Shard, inputs: int, settings: str) -> Record:
+    """Build the record that ends a shard, by which `mdtool merge` knows that nothing is missing."""
+    return {"schema": SHARD_SCHEMA, "shard": str(shard), "inputs": inputs, "settings": settings}
 
 
 def _common(result: ImageResult | VideoResult) -> Record:

@@ -25,6 +25,7 @@ from mdtool.jobs.batch.messages import (
     InputWait,
     ItemFailed,
     PriorResult,
+    Redone,
     Result,
     Unchanged,
     VideoResult,
@@ -193,6 +194,8 @@ class Coordinator:
         match result:
             case InputWait(seconds=seconds):
                 self._progress.wait_seconds += seconds
+            case Redone(items=items):
+                self._progress.redone += items
             case FrameFailed(number=number, place=place):
                 self._write(number, place, None)
             case FrameResult(number=number, place=place):

@@ -110,6 +110,13 @@ class InputWait:
 
 
 @dataclass(frozen=True)
+class Redone:
+    """Items that were begun, and are run again since their worker was lost."""
+
+    items: int
+
+
+@dataclass(frozen=True)
 class ImageResult:
     """Answers for an image, which end its item, or for a frame of a video, which don't.
 
@@ -242,4 +249,4 @@ Ending = (
     | FileStillChanging
     | ItemFailed
 )
-Result = InputWait | FrameFailed | FrameResult | Ending
+Result = InputWait | Redone | FrameFailed | FrameResult | Ending

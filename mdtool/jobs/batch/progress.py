@@ -24,6 +24,7 @@ class Progress:
         processed: Inputs that this run finished.
         failed: Inputs that failed in this run.
         skipped: Inputs that were already done.
+        redone: Inputs that were run again since their worker was lost, counted each time.
         wait_seconds: Time for which the model waited for input.
         total: Number of inputs; None while it isn't known.
         started: When the batch started, on the clock of `time.monotonic`.
@@ -36,6 +37,7 @@ class Progress:
     processed: int = 0
     failed: int = 0
     skipped: int = 0
+    redone: int = 0
     wait_seconds: float = 0.0
     total: int | None = None
     started: float = field(default_factory=time.monotonic)
@@ -86,6 +88,11 @@ class Progress:
             self._show_bar()
 
     @property
+    def inputs(self) -> int:
+        """Inputs that were listed and have ended."""
+        return self.processed + self.failed + self.skipped
+
+    @property
     def seconds(self) -> float:
         """Seconds since the start, up to the end."""
         return (self.ended or time.monotonic()) - self.started
@@ -100,19 +107,20 @@ class Progress:
         """Estimated seconds that remain; None if they can't be estimated."""
         if self.total is None or not self.rate:
             return None
-        return max(0, self.total - self.processed - self.failed - self.skipped) / self.rate
+        return max(0, self.total - self.inputs) / self.rate
 
     def summary(self) -> str:
         """Return the summary of a finished batch, in one line."""
         parts = [f"{self.processed} processed"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.skipped} already done"] if self.skipped else []
+        parts += [f"{self.redone} redone"] if self.redone else []
         parts += [f"{self.seconds:.1f} s", f"{self.rate:.1f} inputs/s"]
         parts += [f"{self.wait_seconds / self.seconds:.1%} of the time waiting for input"] if self.seconds else []
         return ", ".join(parts)
 
     def _line(self) -> str:
-        done = self.processed + self.failed + self.skipped
+        done = self.inputs
         parts = [f"{done} of {self.total}" if self.total is not None else f"{done} done", f"{self.rate:.1f} inputs/s"]
         parts += [f"{_format_duration(self.seconds_left)} left"] if self.seconds_left is not None else []
         parts += [f"{self.failed} failed"] if self.failed else []
@@ -120,7 +128,8 @@ class Progress:
 
     def _put_json(self) -> None:
         status = {
-            "asked": self.processed, "failed": self.failed, "before": self.skipped, "total": self.total,
+            "asked": self.processed, "failed": self.failed, "before": self.skipped, "redone": self.redone,
+            "total": self.total,
             "seconds": round(self.seconds, 1), "rate": round(self.rate, 2),
             "left": None if self.seconds_left is None else round(self.seconds_left),
             "waited": round(self.wait_seconds, 1),
@@ -138,8 +147,7 @@ class Progress:
             self._bar = Bar(*columns, console=RichConsole(stderr=True), transient=True)
             self._task = self._bar.add_task("", total=None)
             self._bar.start()
-        done = self.processed + self.failed + self.skipped
-        self._bar.update(self._task, description=self._line(), completed=done, total=self.total)
+        self._bar.update(self._task, description=self._line(), completed=self.inputs, total=self.total)
 
 
 def _format_duration(seconds: float) -> str:

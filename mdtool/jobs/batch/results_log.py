@@ -5,7 +5,8 @@ JSON Lines, of the schemas in `mdtool.records.schemas`; a video's record follows
 content.
 Lines are only ever appended. Opening and closing the file compacts it: a copy without stale lines replaces it. Stale
 are a partial line of a killed run; errors, which are tried again; records of other content under the same name;
-findings of a video that isn't done; and frames of a video whose content can't be identified again.
+findings of a video that isn't done; frames of a video whose content can't be identified again; and the ends of shards,
+since each run writes its own.
 """
 
 import json
@@ -102,6 +103,9 @@ class Sink(Protocol):
     def write(self, text: str, /) -> object:
         """Append a line of findings."""
 
+    def end_shard(self, record: Record) -> None:
+        """Append the record that ends a shard, after all others."""
+
 
 class StreamSink:
     """A sink for a stream, such as stdout; inputs count as done only for the run itself."""
@@ -145,6 +149,10 @@ class StreamSink:
     def write(self, text: str, /) -> None:
         """See `Sink.write`."""
         self._put(text)
+
+    def end_shard(self, record: Record) -> None:
+        """See `Sink.end_shard`."""
+        self._put(json_line(record))
 
 
 class ResultsLog:
@@ -253,6 +261,8 @@ class ResultsLog:
                         self._index_findings(record["source"], record["settings"], span)
                     elif record["schema"] == findings.BATCH_SCHEMA:
                         self._index(record, span)
+                    elif record["schema"] == findings.SHARD_SCHEMA:
+                        self._dropped.append(span)
                     else:
                         raise ValueError
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -284,6 +294,10 @@ class ResultsLog:
     def write(self, text: str, /) -> None:
         """See `Sink.write`."""
         self._index_findings(json.loads(text)["source"], self._settings, self._append(text))
+
+    def end_shard(self, record: Record) -> None:
+        """See `Sink.end_shard`."""
+        self._append(json_line(record))
 
     def _sync(self) -> None:
         """Raise OutputError if the file is no longer at its path, so that what was written is lost."""

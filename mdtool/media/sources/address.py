@@ -8,11 +8,12 @@ from urllib.parse import unquote
 
 REAL_TIME = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")  # protocols of live streams
 WEB = ("http", "https")
+OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs"}  # and the package that reads them
 MUXERS = {
     "rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "flv", "rtmps": "flv", "udp": "mpegts", "rtp": "rtp_mpegts",
     "tcp": "mpegts", "srt": "mpegts",
 }  # fmt: skip
-_ADDRESS = re.compile(rf"(?P<scheme>{'|'.join((*REAL_TIME, *WEB))})://\S+", re.IGNORECASE)
+_ADDRESS = re.compile(rf"(?P<scheme>{'|'.join((*REAL_TIME, *WEB, *OBJECT_STORES))})://\S+", re.IGNORECASE)
 _CAMERA = re.compile(r"camera:(\d{1,3})")
 _PASSWORD = re.compile(r"(?<=://)([^/:\s]*:)[^/\s]*(?=@)")
 _PARAMETER = re.compile(r"(?<=[?&;#])([^=?&;#\s]+)=([^&;#\s]+)")

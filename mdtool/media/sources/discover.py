@@ -13,10 +13,12 @@ from mdtool.interruption import INTERRUPT_EVENT
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.stdin import open_stdin
 from mdtool.media.image.decode_image import IMAGE_SUFFIXES
-from mdtool.media.sources.address import parse_address, without_secrets
+from mdtool.media.sources.address import Address, parse_address, without_secrets
 from mdtool.media.sources.archive import ARCHIVE_SUFFIXES, is_archive, members
 from mdtool.media.sources.inputs import OUTPUT_MARKS, VIDEO_SUFFIXES, Input
+from mdtool.media.sources.object_store import is_object, objects_below
 from mdtool.media.sources.patterns import MAGIC, Filter, Glob
+from mdtool.media.sources.shard import Shard
 
 CHUNK_BYTES = 1 << 16
 KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES)
@@ -33,6 +35,7 @@ class Selection:
         nul: Whether the names in the list are NUL-delimited instead of one per line.
         include: Patterns, see `Filter`.
         exclude: Patterns, see `Filter`.
+        shard: Only these of the inputs; None: all.
     """
 
     named: Sequence[str] = ()
@@ -40,6 +43,7 @@ class Selection:
     nul: bool = False
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    shard: Shard | None = None
 
 
 def discover(selection: Selection, should_stop: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> Iterator[Input]:
@@ -80,9 +84,11 @@ def _discover(selection: Selection, patterns: Filter, names: PipeReader | None, 
         listed = _from_list(names, selection.nul, patterns) if names else ()
         for source in chain(_from_arguments(selection.named, patterns, unmatched), listed):
             is_empty = False
-            yield source
+            if selection.shard is None or selection.shard.has(source):
+                yield source
     if not is_empty:
-        yield from (Input(Path(name), Path(Path(name).name), name) for name in unmatched)
+        missed = (Input(Path(name), Path(Path(name).name), name) for name in unmatched)
+        yield from (one for one in missed if selection.shard is None or selection.shard.has(one))
     else:
         searched = [*selection.named, *(["the list of files"] if selection.files_from else [])]
         raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, searched))}")
@@ -123,7 +129,7 @@ def _from_list(names: PipeReader, nul: bool, patterns: Filter) -> Iterator[Input
 def _from_name(name: str, relative: str | Path, patterns: Filter, skipped: Container[str]) -> Iterator[Input]:
     """Yield a named file, or what is in a named folder or archive except the skipped real paths."""
     if address := parse_address(name):
-        yield Input(None, address.file_name, name, address)
+        yield from _from_address(name, address, patterns)
     elif os.path.isdir(name):
         for source in _walk(name, skipped, patterns.may_match_below):
             yield from _filtered(source, patterns)
@@ -131,6 +137,19 @@ def _from_name(name: str, relative: str | Path, patterns: Filter, skipped: Conta
         yield from _in_archive(Input(Path(name), Path(relative), name), patterns, "")
     else:
         yield Input(Path(name), Path(relative), name)
+
+
+def _from_address(name: str, address: Address, patterns: Filter) -> Iterator[Input]:
+    """Yield a camera, a URL or an object, or the images and videos below the prefix of an object store."""
+    if not is_object(address) or _is_known(name, KNOWN_SUFFIXES):
+        yield Input(None, address.file_name, name, address)
+        return
+    try:
+        for one, relative in objects_below(address):
+            if _is_known(relative.name, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)) and patterns.matches(relative.as_posix()):
+                yield Input(None, relative, str(one), one)
+    except InputError as error:
+        yield Input(None, address.file_name, name, address, failed=str(error))
 
 
 def _matches(glob: Glob, patterns: Filter, skipped: Container[str], earlier: Sequence[Glob]) -> Iterator[Input]:

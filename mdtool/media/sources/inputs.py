@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mdtool.errors import NoInputFound, UsageError
 from mdtool.media.sources.address import Address, parse_address, without_secrets
+from mdtool.media.sources.object_store import is_object, objects_below
 
 # fmt: off
 STILL_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -85,7 +86,11 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         return [Input(None, Path("stdin"))]
     for name in named:
         if address := parse_address(name):
-            found[address] = Input(None, address.file_name, name, address)
+            if is_object(address) and not is_media_file(Path(name)):
+                below_prefix = ((one, path) for one, path in objects_below(address) if is_media_file(path))
+                found |= {one: Input(None, path, str(one), one) for one, path in below_prefix}
+            else:
+                found[address] = Input(None, address.file_name, name, address)
             continue
         path = Path(name)
         if os.path.isdir(path):

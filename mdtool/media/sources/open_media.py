@@ -28,6 +28,7 @@ from mdtool.media.sources.archive import read_member
 from mdtool.media.sources.http_client import open_url
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.live import OPEN_SECONDS, LiveReader, next_frame, open_address
+from mdtool.media.sources.object_store import is_object, object_version, open_object
 from mdtool.media.video.reader import VideoReader
 
 HEAD_BYTES = 64
@@ -94,6 +95,8 @@ def open_media(source: Input, stack: ExitStack) -> Media:
             )
         if data := _download_image(source.address, sniff):
             return _still_or_animated(data)
+        if is_object(source.address):
+            return stack.enter_context(VideoReader(stack.enter_context(open_object(source.address))))
         return stack.enter_context(VideoReader(open_address(source.address)))
     if source.path is None:
         return _from_stdin(stack)
@@ -198,7 +201,7 @@ def is_endless(address: Address) -> bool:
     Raises:
         InputError: The server can't be reached, or sends no video.
     """
-    if _download_image(address, sniff):
+    if is_object(address) or _download_image(address, sniff):
         return False
     with closing(open_address(address)) as container:
         return container.duration is None
@@ -209,7 +212,7 @@ def _download_image(address: Address, is_image: Callable[[bytes], object]) -> by
     if address in _VIDEOS:
         return None
     try:
-        with open_url(address, OPEN_SECONDS) as response:
+        with open_object(address) if is_object(address) else open_url(address, OPEN_SECONDS) as response:
             head: bytes = response.read(HEAD_BYTES)
             if is_image(head):
                 data: bytes = head + response.read(MAX_DOWNLOAD_BYTES)
@@ -217,7 +220,7 @@ def _download_image(address: Address, is_image: Callable[[bytes], object]) -> by
                     raise InputError(f"larger than {MAX_DOWNLOAD_BYTES >> 20} MB, the limit for an image")
                 return data
             if not is_image_header(head):
-                _VIDEOS[address] = _version(response.headers)
+                _VIDEOS[address] = object_version(response) if is_object(address) else _version(response.headers)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"can't be read: {getattr(error, 'reason', None) or error}") from error
     return None

@@ -1,0 +1,231 @@
+"""Batches on a Ray cluster of two nodes, on this machine, which loses actors, a node and the driver."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_runner import COMMAND, ROOT, spawn
+from make_media import make_video, scenery
+from PIL import Image
+
+pytestmark = [pytest.mark.slow, pytest.mark.posix("Ray's processes")]
+
+PICTURES = 240
+SECONDS = 240.0
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        environment.setenv("PYTHONPATH", str(ROOT))
+        from ray.cluster_utils import Cluster
+
+        made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        made.add_node(**NODE)
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(PICTURES):
+        picture = np.roll(scenery(number % 250, 96, 64), number, axis=1)
+        Image.fromarray(picture).save(folder / f"{number:03}.png")
+    return folder
+
+
+@dataclass
+class Batch:
+    """A run on the cluster in a process of its own, to one file of records."""
+
+    address: str
+    inputs: Path
+    out: Path
+
+    def arguments(self, *options: str) -> list[str]:
+        return ["caption", str(self.inputs), "--model", "pocket", "--jsonl", str(self.out), *options]
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [*COMMAND, *self.arguments("--ray", self.address)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        lines = self.out.read_bytes().split(b"\n")[:-1] if self.out.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def check_each_once(self) -> None:
+        counts = Counter(record["input"] for record in self.records)
+        assert counts == {str(path): 1 for path in self.inputs.iterdir()}
+
+
+@pytest.fixture
+def batch(cluster: Any, pictures: Path, tmp_path: Path) -> Batch:
+    return Batch(cluster.address, pictures, tmp_path / "out.jsonl")
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def actors() -> list[int]:
+    """Return the processes of actors."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
+                found.append(int(folder.name))
+    return found
+
+
+def test_records_are_those_of_a_run_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(scenery(number, 96, 64)).save(folder / f"{number}.png")
+    make_video(folder / "v.mp4", 12, size=(64, 48))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    there, here = (Batch(cluster.address, folder, tmp_path / name) for name in ("there.jsonl", "here.jsonl"))
+    sample = ("--sample", "4")
+    first = spawn(*there.arguments("--ray", cluster.address, *sample), seconds=SECONDS)
+    second = spawn(*here.arguments(*sample))
+    assert first.code == second.code == 1, first.err
+    assert first.lines[0] == "mdtool: actors on Ray: 2 x 1 CPUs"
+    assert [line for line in second.lines if "broken" in line] == [line for line in first.lines if "broken" in line]
+    assert len(first.lines) == 3, "nothing of Ray's own on stderr"
+
+    def comparable(records: list[dict[str, Any]]) -> list[tuple[str, float, str]]:
+        return sorted((one["input"], one.get("time", -1.0), str(one | {"milliseconds": 0})) for one in records)
+
+    assert comparable(there.records) == comparable(here.records)
+    again = spawn(*here.arguments(*sample))
+    assert "0 processed, 1 failed, 13 already done" in again.err
+
+
+def test_driver_and_actor_are_killed(batch: Batch) -> None:
+    driver = batch.start()
+    wait_for(lambda: batch.records)
+    driver.kill()
+    driver.communicate()
+    done = len(batch.records)
+    wait_for(lambda: not actors())
+    driver = batch.start()
+    wait_for(lambda: len(batch.records) > done or driver.poll() is not None)
+    for process in actors()[:1]:
+        os.kill(process, signal.SIGKILL)
+    _, told = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == 0, told
+    batch.check_each_once()
+    assert f"{PICTURES - done} processed, {done} already done" in told
+
+
+def test_an_interruption_leaves_no_actors(batch: Batch) -> None:
+    driver = batch.start()
+    wait_for(lambda: batch.records)
+    driver.send_signal(signal.SIGINT)
+    _, told = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == 130, told
+    assert told.splitlines()[-1] == "mdtool: interrupted"
+    wait_for(lambda: not actors())
+
+
+def test_a_node_is_lost(cluster: Any, batch: Batch) -> None:
+    driver = batch.start()
+    wait_for(lambda: batch.records)
+    cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
+    _, told = driver.communicate(timeout=SECONDS)
+    cluster.add_node(**NODE)
+    assert driver.returncode == 0, told
+    batch.check_each_once()
+
+
+def test_files_get_what_they_get_one_by_one(cluster: Any, tmp_path: Path) -> None:
+    folder, there, here = (tmp_path / name for name in ("in", "there", "here"))
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(scenery(number, 96, 64)).save(folder / f"{number}.png")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    redact = ("redact", folder, "--threshold", "0.05", "--json")
+    first = spawn(*redact, "-o", there, "--ray", cluster.address, seconds=SECONDS)
+    second = spawn(*redact, "-o", here)
+    assert first.code == second.code == 1, first.err
+    assert sorted(first.lines) == sorted(["mdtool: actors on Ray: 2 x 1 CPUs", *second.lines])
+    assert sorted(one["target"] for one in first.json) == [str(there / f"{number}.png") for number in range(3)]
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == {
+        path.name: path.read_bytes() for path in here.iterdir()
+    }
+    again = spawn(*redact, "-o", there, "--ray", cluster.address, seconds=SECONDS)
+    assert again.err.count("skipped") == 3
+    assert again.code == 1
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """Doubles numbers; some kill the process."""
+
+    deadly: frozenset[int]
+
+    def start(self) -> Callable[[list[int]], list[int]]:
+        def run(items: list[int]) -> list[int]:
+            for item in items:
+                if item in self.deadly:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return [2 * item for item in items]
+
+        return run
+
+
+def test_an_item_that_kills_its_process_is_lost_alone(cluster: Any) -> None:
+    from ray import cloudpickle
+
+    from mdtool.cluster.connection import connected
+    from mdtool.cluster.pool import Lost, Pool
+    from mdtool.jobs.batch.messages import Redone
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    chunks = [list(range(start, start + 4)) for start in range(0, 24, 4)]
+    with connected(cluster.address, 2, use_gpus=False) as share:
+        results = [done for done in Pool(share, retries=1).run(Doubling(frozenset({9})), chunks) if done is not None]
+    assert Lost([9], tries=2) in results
+    assert sum(done.items for done in results if isinstance(done, Redone)) >= 4
+    doubled = [number for done in results if isinstance(done, list) for number in done]
+    assert sorted(doubled) == [2 * item for item in range(24) if item != 9]
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "code", "line"),
+    [
+        (
+            None,
+            ("--actors", "3"),
+            2,
+            "--actors 3: the cluster has room for 2, which take a CPU each; give fewer, or add",
+        ),
+        ("127.0.0.1:9", (), 1, "--ray 127.0.0.1:9: no Ray cluster can be reached there"),
+    ],
+)
+def test_what_would_wait_forever_is_refused(
+    batch: Batch, address: str | None, options: tuple[str, ...], code: int, line: str
+) -> None:
+    done = spawn(*batch.arguments("--ray", address or batch.address, *options))
+    assert done.code == code
+    assert len(done.lines) == 1
+    assert line in done.lines[0]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mdtool.errors import UsageError
+from mdtool.network.urls import without_secrets
 from mdtool.stdout import write_json_record
 
 SECONDS_BETWEEN_UPDATES = 0.1
@@ -165,5 +166,5 @@ def _in_foreground() -> bool:
 
 def _print(line: str) -> None:
     with contextlib.suppress(OSError):  # stderr may be closed
-        sys.stderr.write(one_line(line) + "\n")
+        sys.stderr.write(one_line(without_secrets(line)) + "\n")
         sys.stderr.flush()

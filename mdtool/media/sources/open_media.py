@@ -1,7 +1,6 @@
 """Opening inputs: detects by content, not by name, whether one is a video, an animation or a still image."""
 
 import hashlib
-import http.client
 import shutil
 import stat
 import sys
@@ -25,14 +24,15 @@ from mdtool.media.image.decode_image import decode_image, is_image_header
 from mdtool.media.image.image_file import StillImage, read_image, sniff
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.archive import read_member
-from mdtool.media.sources.http_client import open_url
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.live import OPEN_SECONDS, LiveReader, next_frame, open_address
 from mdtool.media.video.reader import VideoReader
+from mdtool.network.http_client import HttpClient, Limits, read_all, read_head
 
 HEAD_BYTES = 64
 HASH_CHUNK_BYTES = 1 << 20
-MAX_DOWNLOAD_BYTES = 256 << 20  # of an image
+MAX_DOWNLOAD_BYTES = 256_000_000  # of an image
+IMAGE_LIMITS = Limits(silent=OPEN_SECONDS, seconds=300.0)
 Media = VideoReader | Animation | StillImage
 _VIDEOS: dict[Address, str] = {}  # URLs that are known not to be images -> version of their content
 
@@ -94,7 +94,8 @@ def open_media(source: Input, stack: ExitStack) -> Media:
             )
         if data := _download_image(source.address, sniff):
             return _still_or_animated(data)
-        return stack.enter_context(VideoReader(open_address(source.address)))
+        container, transfer = open_address(source.address)
+        return stack.enter_context(VideoReader(container, lambda: transfer.failure))
     if source.path is None:
         return _from_stdin(stack)
     with _file_errors():
@@ -200,7 +201,8 @@ def is_endless(address: Address) -> bool:
     """
     if _download_image(address, sniff):
         return False
-    with closing(open_address(address)) as container:
+    container, _ = open_address(address)
+    with closing(container):
         return container.duration is None
 
 
@@ -208,18 +210,16 @@ def _download_image(address: Address, is_image: Callable[[bytes], object]) -> by
     """Download a URL if `is_image` is true for its first bytes; None otherwise."""
     if address in _VIDEOS:
         return None
+    client = HttpClient(address.text, limits=IMAGE_LIMITS)
     try:
-        with open_url(address, OPEN_SECONDS) as response:
-            head: bytes = response.read(HEAD_BYTES)
+        with client.open(client.url) as response:
+            head = read_head(response, HEAD_BYTES)
             if is_image(head):
-                data: bytes = head + response.read(MAX_DOWNLOAD_BYTES)
-                if len(data) > MAX_DOWNLOAD_BYTES:
-                    raise InputError(f"larger than {MAX_DOWNLOAD_BYTES >> 20} MB, the limit for an image")
-                return data
+                return head + read_all(response, MAX_DOWNLOAD_BYTES)
             if not is_image_header(head):
                 _VIDEOS[address] = _version(response.headers)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise InputError(f"can't be read: {getattr(error, 'reason', None) or error}") from error
+    except InputError as error:
+        raise InputError(f"can't be read: {error}") from error
     return None
 
 

@@ -17,7 +17,7 @@ class Transfer:
 
     Attributes:
         failure: Why a part could not be read; "" if all could. It is the end of what can be read.
-        ended: Whether an error was raised that ends the container.
+        ended: Whether nothing more is read: an error was raised that ends the container, or the run is interrupted.
     """
 
     failure: str = ""
@@ -96,6 +96,7 @@ class HttpFile:
             self._transfer.failure = str(error)
             return b""
         except KeyboardInterrupt:  # which PyAV would lose; whoever reads asks whether there was one
+            self._transfer.ended = True
             return b""
         except InputError:
             self._transfer.ended = True

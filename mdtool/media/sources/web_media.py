@@ -89,7 +89,7 @@ class _Opener:
         except HttpFailure as error:
             self.transfer.failure = str(error)
         except KeyboardInterrupt:
-            pass
+            self.transfer.ended = True
         except Exception:
             self.transfer.ended = True
             raise

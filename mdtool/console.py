@@ -2,20 +2,17 @@
 
 import contextlib
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mdtool.errors import UsageError
+from mdtool.escaping import one_line
+from mdtool.network.urls import without_secrets
 from mdtool.stdout import write_json_record
 
 SECONDS_BETWEEN_UPDATES = 0.1
-JOINERS = "\u200c\u200d"  # not printable by themselves, but needed in Persian words and many emoji
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters, which a terminal obeys
-# These, what reorders the letters after it, other line breaks, and bytes of names that are not UTF-8.
-_OBEYED = re.compile(f"{CONTROL_CHARACTERS.pattern[:-1]}\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Console:
@@ -145,16 +142,6 @@ class Console:
                 _print(line)
 
 
-def one_line(text: str) -> str:
-    """Return text, such as a file name, with line breaks, control characters and undecodable bytes escaped."""
-    return "".join(c if c.isprintable() or c in JOINERS else c.encode("unicode_escape").decode() for c in text)
-
-
-def several_lines(text: str) -> str:
-    """Return text, such as an answer of a model, with its line feeds and without what else a terminal obeys."""
-    return _OBEYED.sub("", text)
-
-
 def _in_foreground() -> bool:
     """Return whether this process may read from the terminal, which stops those in the background."""
     try:
@@ -165,5 +152,5 @@ def _in_foreground() -> bool:
 
 def _print(line: str) -> None:
     with contextlib.suppress(OSError):  # stderr may be closed
-        sys.stderr.write(one_line(line) + "\n")
+        sys.stderr.write(one_line(without_secrets(line)) + "\n")
         sys.stderr.flush()

@@ -66,15 +66,22 @@ class LibraryFault(Exception):
     """A library raised something that is no Exception, such as SystemExit or a panic of a package in Rust."""
 
 
+NO_MEMORY = ("Insufficient memory", "not enough memory")  # as OpenCV and PyTorch say it, in errors of their own
+
+
 @contextmanager
 def library_faults() -> Iterator[None]:
     """Raise as a LibraryFault whatever is no Exception, except for an interruption and the end of a generator.
 
-    One such input would otherwise end the work on all others.
+    One such input would otherwise end the work on all others. What says that memory ran out is a MemoryError.
     """
     try:
         yield
-    except (Exception, KeyboardInterrupt, GeneratorExit):
+    except (MdtoolError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except Exception as error:
+        if any(words in str(error) for words in NO_MEMORY):
+            raise MemoryError(str(error)) from error
         raise
     except BaseException as error:
         raise LibraryFault(f"{type(error).__name__}: {error}") from error

@@ -1,18 +1,24 @@
-"""The budget of memory: what the decoded frames and pictures of one input may take together.
+"""The budget of memory: what the decoded frames and pictures that are alive may take together.
 
 A small file can stand for gigabytes of pixels. What it would take is estimated before it is decoded, so that it fails
-alone, with one line, instead of ending the run or making the machine swap.
+alone, with one line, instead of ending the run or making the machine swap. Inputs that are read ahead wait for each
+other: one is decoded when those before it have left enough room.
 """
 
 import os
 import re
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from mdtool.errors import InputError
+from mdtool.interruption import raise_if_interrupted
 
 if sys.platform != "win32":
     import resource
@@ -22,7 +28,10 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "M
 FALLBACK = 4 * 10**9  # bytes, where the system does not tell how much memory it has
 CGROUPS = Path("/sys/fs/cgroup")
 
+POLL_SECONDS = 0.1
+
 _chosen: list[int] = []  # the budget in bytes that was asked for, if any
+_thread = threading.local()  # its `turn`: that of the input which the thread reads ahead
 
 
 def choose_budget(size: int | None) -> None:
@@ -61,6 +70,153 @@ def check_fits(needed: int) -> None:
             f"would take about {_gigabytes(needed)} of memory, and the budget is {_gigabytes(budget())}; "
             "scale it down, or give more with --memory"
         )
+
+
+class Account:
+    """The bytes that are alive: of decoders at work, of what they decoded until it is freed, of videos under way."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.changed = threading.Condition()
+        self.alive = 0
+
+    def add(self, size: int) -> None:
+        """Add bytes, fewer if it is negative; whoever waits is told."""
+        with self.changed:
+            self.alive += size
+            self.changed.notify_all()
+
+    def add_while_alive(self, pixels: np.ndarray) -> None:
+        """Add the bytes of an array until it is freed, with all views of it."""
+        owner = pixels
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        self.add(owner.nbytes)
+        weakref.finalize(owner, self.add, -owner.nbytes).atexit = False
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Count what a video takes while it is processed: less is read ahead meanwhile."""
+        self.add(size)
+        try:
+            yield
+        finally:
+            self.add(-size)
+
+
+ACCOUNT = Account()
+
+
+class Turns:
+    """The order of inputs that are read ahead by several threads: memory is given to them in this order.
+
+    So the one that is needed next never waits for those after it.
+    """
+
+    def __init__(self, account: Account = ACCOUNT) -> None:
+        """Start without inputs."""
+        self.account = account
+        self.waiting: dict[Turn, None] = {}  # those that have not got memory yet, in order
+        self.closed = False
+
+    def next(self) -> "Turn":
+        """Return the turn of the next input."""
+        turn = Turn(self)
+        with self.account.changed:
+            self.waiting[turn] = None
+        return turn
+
+    def close(self) -> None:
+        """End all waits: nothing more is needed."""
+        with self.account.changed:
+            self.closed = True
+            self.account.changed.notify_all()
+
+
+class Turn:
+    """The turn of one input.
+
+    Attributes:
+        waits: It waits for memory now.
+        urgent: Nothing else goes on until it has been read, so that no more memory will become free.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        """Take the place behind those that there are; `Turns.next` does."""
+        self._turns, self._account = turns, turns.account
+        self._reserved = 0
+        self._pixels: list[np.ndarray] = []
+        self.waits = self.urgent = False
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Read the input in this thread. Afterwards what `keep` was told counts until it is freed, and nothing else."""
+        _thread.turn = self
+        try:
+            yield
+        finally:
+            _thread.turn = None
+            for pixels in self._pixels:
+                self._account.add_while_alive(pixels)
+            self._pixels.clear()
+            self.end()
+
+    def end(self) -> None:
+        """Give back what is reserved, and let others pass."""
+        with self._account.changed:
+            self._turns.waiting.pop(self, None)
+            self._account.add(-self._reserved)
+            self._reserved = 0
+
+    def reserve(self, needed: int) -> None:
+        """Wait until there is room for so many bytes, and reserve them.
+
+        Raises:
+            InputError: It is not needed any more.
+        """
+        account = self._account
+        with account.changed:
+            self.waits = True
+            while not (self._reserved or (self._is_next and self._has_room(needed))):
+                raise_if_interrupted()
+                if self._turns.closed:
+                    raise InputError("is not needed any more")
+                account.changed.wait(POLL_SECONDS)
+            self.waits = False
+            self._turns.waiting.pop(self, None)
+            more = max(0, needed - self._reserved)  # a second decoder tries it where the first one failed
+            self._reserved += more
+            account.add(more)
+
+    def keep(self, pixels: np.ndarray) -> None:
+        """Note what is left of the input once it has been read."""
+        self._pixels.append(pixels)
+
+    @property
+    def _is_next(self) -> bool:
+        return next(iter(self._turns.waiting), self) is self
+
+    def _has_room(self, needed: int) -> bool:
+        alive = self._account.alive
+        return self.urgent or not alive or alive + needed <= budget()
+
+
+def reserve(needed: int) -> None:
+    """Check that what an input takes fits into the budget, and wait for room if this thread reads ahead.
+
+    Raises:
+        InputError: It does not fit.
+    """
+    check_fits(needed)
+    if turn := getattr(_thread, "turn", None):
+        turn.reserve(needed)
+
+
+def kept(pixels: np.ndarray) -> np.ndarray:
+    """Note that these pixels are what is left of an input, if this thread reads ahead; return them."""
+    if turn := getattr(_thread, "turn", None):
+        turn.keep(pixels)
+    return pixels
 
 
 def _gigabytes(size: int) -> str:

@@ -1,13 +1,11 @@
 """Results on stdout: UTF-8 whatever the locale, flushed after each write for the reader of a pipe."""
 
 import json
-import re
 import sys
 from typing import Any
 
 from mdtool.errors import StdoutError, write_error_message
-
-_OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # which JSON allows in its strings
+from mdtool.escaping import json_escaped
 
 
 def write_stdout(text: str) -> None:
@@ -34,8 +32,7 @@ def json_text(record: Any, separators: tuple[str, str] | None = None) -> str:
         record: The record.
         separators: As of `json.dumps`.
     """
-    text = json.dumps(record, ensure_ascii=False, separators=separators)
-    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return json_escaped(json.dumps(record, ensure_ascii=False, separators=separators))
 
 
 def write_json_record(record: dict[str, Any]) -> None:

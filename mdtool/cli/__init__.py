@@ -31,8 +31,8 @@ from mdtool.cli import (
     report,
     serve,
 )
-from mdtool.console import one_line
 from mdtool.errors import ExitCode, MdtoolError
+from mdtool.escaping import one_line
 from mdtool.interruption import INTERRUPT_EVENT, ignore_lost_interrupt, interrupt
 from mdtool.stdout import write_stdout
 

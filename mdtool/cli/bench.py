@@ -13,6 +13,7 @@ from mdtool.cli.options.model import ComputingOptions, model_names
 from mdtool.cli.options.outputs import Overwrite
 from mdtool.cli.options.printing import Verbose
 from mdtool.errors import UsageError
+from mdtool.escaping import one_line
 from mdtool.stdout import write_json_record, write_stdout
 
 WeightsName = Annotated[
@@ -95,7 +96,7 @@ def _bench_recipe(recipe: str, process_options: ProcessOptions) -> None:
         }
         write_json_record(report)
     else:
-        write_stdout("\n".join(job.table(timings)) + "\n")
+        write_stdout("\n".join(map(one_line, job.table(timings))) + "\n")
 
 
 @app.command("live", context_settings=PASSED_ON)
@@ -128,7 +129,7 @@ def bench_live(
     if json:
         write_json_record({**machine(), "clip": clip.name, **asdict(delays)})
     else:
-        write_stdout("\n".join(job.table(delays)) + "\n")
+        write_stdout("\n".join(map(one_line, job.table(delays))) + "\n")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -164,7 +165,7 @@ def bench_batch(
     if json:
         write_json_record({**machine(), **asdict(timing)})
     else:
-        write_stdout("\n".join(job.table(timing)) + "\n")
+        write_stdout("\n".join(map(one_line, job.table(timing))) + "\n")
 
 
 @app.command("model")
@@ -235,7 +236,7 @@ def bench_model(
     if json:
         write_json_record(asdict(timings))
     else:
-        write_stdout("\n".join(table(timings)) + "\n")
+        write_stdout("\n".join(map(one_line, table(timings))) + "\n")
 
 
 @app.command("dial")
@@ -308,7 +309,7 @@ def bench_dial(
     if json:
         write_json_record({**machine(), "image": image.name, "points": [asdict(point) for point in points]})
     else:
-        write_stdout("\n".join(job.table(points, answer_tokens)) + "\n")
+        write_stdout("\n".join(map(one_line, job.table(points, answer_tokens))) + "\n")
 
 
 @app.command("serve")
@@ -368,7 +369,7 @@ def bench_serve(
     if json:
         write_json_record(asdict(timings))
     else:
-        write_stdout("\n".join(job.table(timings)) + "\n")
+        write_stdout("\n".join(map(one_line, job.table(timings))) + "\n")
 
 
 def _parts(text: str) -> list[str]:

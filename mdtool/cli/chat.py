@@ -8,7 +8,7 @@ import typer
 from mdtool.cli.options.generation import GenerationOptions
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.printing import Quiet, Verbose
+from mdtool.cli.options.printing import AllowPrivate, Quiet, Verbose
 
 
 @grouped
@@ -34,6 +34,7 @@ def chat(
     generation: GenerationOptions,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    allow_private: AllowPrivate = False,
 ) -> None:
     """Converse with a model about images, on a terminal or line by line through a pipe.
 

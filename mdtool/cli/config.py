@@ -13,8 +13,9 @@ from typer.core import TyperGroup
 
 from mdtool import settings
 from mdtool.cli.completion import with_shell
-from mdtool.console import Console, one_line
+from mdtool.console import Console
 from mdtool.errors import MdtoolError, UsageError
+from mdtool.escaping import one_line
 from mdtool.settings import CommandPath, Commands, SettingLocation, Settings
 from mdtool.stdout import write_json_record, write_stdout
 

@@ -12,8 +12,8 @@ from mdtool.cli.options.frames import Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName
 from mdtool.cli.options.printing import Json, Verbose
-from mdtool.console import one_line
 from mdtool.errors import InputError
+from mdtool.escaping import one_line
 from mdtool.stdout import write_json_record, write_stdout
 
 

@@ -9,6 +9,7 @@ import typer
 from mdtool.cli.options.model import QuantizationFormat, model_names
 from mdtool.console import Console
 from mdtool.errors import ExitCode, MdtoolError, UsageError
+from mdtool.escaping import one_line
 from mdtool.stdout import write_json_record, write_stdout
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def show(
         row[f":{size[0]}"] = _size(size[1])
     for key, value in row.items():
         if value:
-            write_stdout(f"{key.removesuffix('_bytes')}\t{value}\n")
+            write_stdout(f"{key.removesuffix('_bytes')}\t{one_line(str(value))}\n")
 
 
 @app.command()
@@ -136,7 +137,7 @@ def path(name: Name) -> None:
     here = hub.local(model)
     if here is None:
         raise _no_model(str(hub.not_downloaded_error(model)))
-    write_stdout(f"{here.weights.parent}\n")
+    write_stdout(one_line(str(here.weights.parent)) + "\n")
 
 
 @app.command()

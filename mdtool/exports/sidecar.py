@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mdtool.console import CONTROL_CHARACTERS
 from mdtool.errors import UsageError, output_errors_for
+from mdtool.escaping import CONTROL_CHARACTERS
 from mdtool.exports.paths import with_timestamp
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.sources.inputs import Input

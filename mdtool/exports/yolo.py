@@ -15,8 +15,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from mdtool.console import one_line
 from mdtool.errors import InputError, OutputError, output_errors_for
+from mdtool.escaping import one_line
 from mdtool.exports.boxes import clip_boxes, has_boxes
 from mdtool.exports.paths import with_timestamp
 from mdtool.media.files.atomic_folder import is_empty

@@ -16,8 +16,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from mdtool.console import CONTROL_CHARACTERS
 from mdtool.errors import InputError, output_errors_for
+from mdtool.escaping import CONTROL_CHARACTERS
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.image.image_file import StillImage, read_image, sniff
 from mdtool.metadata.containers import CONTAINERS, ImageContainer, MetadataBlocks

@@ -10,12 +10,13 @@ from mdtool.media.image.image_file import StillImage
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import Media, open_live, open_media
 from mdtool.media.video.reader import VideoReader
+from mdtool.memory import ACCOUNT
 from mdtool.pipeline.image import annotate_animation, annotate_image
 from mdtool.pipeline.live import LiveAnnotator
 from mdtool.pipeline.live_output import live_events
 from mdtool.pipeline.run import LiveSettings, ModelInference
 from mdtool.pipeline.stages import Stopwatch, prefetch
-from mdtool.pipeline.video import annotate_video, precompute_luma, queue_depth
+from mdtool.pipeline.video import FEWEST_FRAMES, annotate_video, precompute_luma, queue_depth
 from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
@@ -123,7 +124,11 @@ def _annotated(
     if isinstance(media, StillImage):
         yield annotate_image(media, inference, clock)
     elif isinstance(media, VideoReader):
-        with closing(prefetch(precompute_luma(clock.each("decode", media)), queue_depth(media), timeout)) as decoded:
+        depth = queue_depth(media)
+        with (
+            ACCOUNT.holding(FEWEST_FRAMES * media.frame_bytes),
+            closing(prefetch(precompute_luma(clock.each("decode", media)), depth, timeout)) as decoded,
+        ):
             for event in annotate_video(decoded, inference, media, clock):
                 if isinstance(event, AnnotatedFrame):
                     yield event.info, event.findings

@@ -12,7 +12,7 @@ from mdtool.media.video.edits import FrameCutter, apply_edit
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.writer import VideoWriter
-from mdtool.memory import budget, check_fits
+from mdtool.memory import ACCOUNT, budget, check_fits
 from mdtool.pipeline.annotate import AnnotatedEvent, Event, annotate
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import ModelInference, Run
@@ -53,6 +53,7 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
     try:
         with ExitStack() as stack:  # ends the last stage first, and all before the reader is closed
             start_stage = stack.enter_context
+            start_stage(ACCOUNT.holding(FEWEST_FRAMES * reader.frame_bytes))
             decoded = start_stage(closing(prefetch(precompute_luma(clock.each("decode", reader)), depth)))
             annotated = start_stage(
                 closing(prefetch(annotate_video(decoded, run.findings_source, reader, clock), depth))

@@ -1,20 +1,14 @@
 """Escapes text for HTML, and renders numbers and images. All text from outside passes through here."""
 
 from base64 import b64encode
-from html import escape
 
-from mdtool.console import one_line
+from mdtool.escaping import html_escaped
 from mdtool.report.contents import EmbeddedImage
-
-
-def escape_attribute(text: str) -> str:
-    """Escape text for attributes and titles; control characters and bidirectional overrides are spelt out."""
-    return escape(one_line(text))
 
 
 def escape_text(text: str) -> str:
     """Escape text for the page, isolated so that its writing direction does not affect the text around it."""
-    return f"<bdi>{escape_attribute(text)}</bdi>"
+    return f"<bdi>{html_escaped(text)}</bdi>"
 
 
 def image_tag(image: EmbeddedImage, alt: str) -> str:
@@ -24,7 +18,7 @@ def image_tag(image: EmbeddedImage, alt: str) -> str:
         image: The encoded image.
         alt: Alternative text, not escaped yet.
     """
-    return f'<img src="data:image/{image.kind};base64,{b64encode(image.data).decode()}" alt="{escape_attribute(alt)}">'
+    return f'<img src="data:image/{image.kind};base64,{b64encode(image.data).decode()}" alt="{html_escaped(alt)}">'
 
 
 def percent(part: float) -> str:

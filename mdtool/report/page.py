@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from mdtool import __version__
+from mdtool.escaping import html_escaped
 from mdtool.report.contents import Chapter, Example
-from mdtool.report.markup import escape_attribute, escape_text, image_tag, number, section
+from mdtool.report.markup import escape_text, image_tag, number, section
 from mdtool.report.style import STYLE
 from mdtool.report.tables import attention, counts, rules_table, status_badge
 from mdtool.report.timeline import timeline
@@ -23,7 +24,7 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape_attribute(title)}</title>
+<title>{html_escaped(title)}</title>
 <style>{STYLE}</style>
 </head>
 <body>

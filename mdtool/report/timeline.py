@@ -5,8 +5,9 @@ Every lane is an SVG with positions in per cent, so that its bars scale with the
 
 from collections.abc import Iterable
 
+from mdtool.escaping import html_escaped
 from mdtool.report.contents import Chapter, Row
-from mdtool.report.markup import escape_attribute, escape_text, number
+from mdtool.report.markup import escape_text, number
 from mdtool.report.times import Span, format_clock, joined, ticks
 
 PIXELS = 800  # about the maximum width of a lane; nothing finer is drawn
@@ -54,7 +55,7 @@ def _row_lane(axis: _Axis, row: Row) -> str:
 
 def _lane(axis: _Axis, name: str, kind: str, spans: Iterable[Span]) -> str:
     bars = "".join(_bar(axis, span) for span in spans)
-    title = escape_attribute(name) + ("" if bars else ": never")
+    title = html_escaped(name) + ("" if bars else ": never")
     drawing = f'<svg role="img"><title>{title}</title><g class="grid">{axis.grid}</g>{bars}</svg>'
     return f'<div class="lane {kind}"><span>{escape_text(name)}</span>{drawing}</div>\n'
 

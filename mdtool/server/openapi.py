@@ -1,12 +1,13 @@
 """The description of the API, and a page that shows it without anything from other servers."""
 
-from html import escape
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+
+from mdtool.escaping import html_escaped
 
 REFERENCE = "#/components/schemas/{model}"
 _BODIES: dict[str, type[BaseModel]] = {}
@@ -38,18 +39,21 @@ STYLE = (
 
 def docs_page(document: dict[str, Any]) -> str:
     """Return an HTML page that lists the routes of an OpenAPI document, with the fields of their bodies."""
-    parts = [f"<h1>{escape(document['info']['title'])}</h1>", f"<p>{escape(document['info']['description'])}</p>"]
+    parts = [
+        f"<h1>{html_escaped(document['info']['title'])}</h1>",
+        f"<p>{html_escaped(document['info']['description'])}</p>",
+    ]
     groups: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             groups.setdefault(operation.get("tags", ["Server"])[0], []).append(
-                f"<tr><td><code>{method.upper()} {escape(path)}</code></td>"
-                f"<td>{escape(operation.get('description', ''))}{_fields(document, operation)}</td></tr>"
+                f"<tr><td><code>{method.upper()} {html_escaped(path)}</code></td>"
+                f"<td>{html_escaped(operation.get('description', ''))}{_fields(document, operation)}</td></tr>"
             )
     for name, rows in groups.items():
-        parts.append(f"<h2>{escape(name)}</h2><table>{''.join(rows)}</table>")
+        parts.append(f"<h2>{html_escaped(name)}</h2><table>{''.join(rows)}</table>")
     parts.append('<p>Machine-readable: <a href="openapi.json">openapi.json</a></p>')
-    head = f'<meta charset="utf-8"><title>{escape(document["info"]["title"])}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{html_escaped(document["info"]["title"])}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
 
 
@@ -58,5 +62,8 @@ def _fields(document: dict[str, Any], operation: dict[str, Any]) -> str:
     reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
     schema = document["components"]["schemas"].get(reference.rpartition("/")[2], {})
     required = schema.get("required", ())
-    names = [f"<b>{escape(name)}</b>" if name in required else escape(name) for name in schema.get("properties", {})]
+    names = [
+        f"<b>{html_escaped(name)}</b>" if name in required else html_escaped(name)
+        for name in schema.get("properties", {})
+    ]
     return f"<br><small>{', '.join(names)}</small>" if names else ""

@@ -1,21 +1,29 @@
 """Small files that stand for gigabytes of pixels fail alone, with one line, before they are decoded."""
 
+import gc
 import io
 import struct
+import subprocess
+import sys
+import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
-from cli_runner import FAST_ENCODING, run
+from cli_runner import FAST_ENCODING, run, wait_until
 from make_images import encode_image, smooth
 from make_media import make_video
 from PIL import Image
 
 from mdtool import memory
+from mdtool.jobs.inference.read_ahead import PollTimeout, read_ahead
 from mdtool.media.video.encoding import Encoding
-from mdtool.memory import available, budget, choose_budget, parse_size
+from mdtool.memory import ACCOUNT, available, budget, choose_budget, kept, parse_size, reserve
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +97,119 @@ def test_a_video_beyond_the_budget(tmp_path: Path) -> None:
         assert (outcome.code, len(outcome.lines)) == (1, 1), outcome.err
         assert LINE.format("29 MB", "25 MB") in outcome.err
         assert run(*command, "--memory", "30 MB", cwd=tmp_path).code == 0
+
+
+# --- several inputs at once
+
+SIZE = 1_000_000
+
+
+def read_pixels(item: int) -> np.ndarray:
+    """Needs three times while it is read what is left of it."""
+    reserve(3 * SIZE)
+    peaks.append(ACCOUNT.alive)
+    return kept(np.full(SIZE, item, np.uint8))[:10]  # a view, which keeps the whole alive
+
+
+peaks: list[int] = []
+
+
+@pytest.fixture
+def five_megabytes() -> Iterator[None]:
+    assert ACCOUNT.alive == 0
+    choose_budget(5 * SIZE)
+    peaks.clear()
+    yield
+    gc.collect()
+    assert ACCOUNT.alive == 0
+
+
+def test_inputs_read_ahead_wait_for_each_other(five_megabytes: None) -> None:
+    seen = 0
+    poll = PollTimeout()
+    poll.has_other_work = True  # so that nothing is urgent
+    with closing(read_ahead(range(30), read_pixels, 8, poll_timeout=poll)) as results:
+        for result in results:
+            if result is not None:
+                assert result.value is not None
+                assert result.value[0] == seen
+                seen += 1
+            del result
+    assert seen == 30
+    assert max(peaks) <= 5 * SIZE
+
+
+def test_what_is_needed_next_is_read_though_nothing_becomes_free(five_megabytes: None) -> None:
+    """A consumer that keeps everything would wait for ever else."""
+    with closing(read_ahead(range(8), read_pixels, 4)) as results:
+        held = [result.value for result in results if result is not None]
+    assert [int(one[0]) for one in held if one is not None] == list(range(8))
+
+
+def test_a_wait_for_memory_is_not_the_inputs_time(five_megabytes: None) -> None:
+    poll = PollTimeout()
+    poll.has_other_work = True
+    with ACCOUNT.holding(5 * SIZE), closing(read_ahead([1], read_pixels, 4, timeout=0.2, poll_timeout=poll)) as results:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            assert next(results) is None
+        poll.has_other_work = False
+        (result,) = [one for one in results if one is not None]
+    assert result.error is None
+
+
+def test_an_end_ends_the_waits(five_megabytes: None) -> None:
+    threads = threading.active_count()
+    poll = PollTimeout()
+    poll.has_other_work = True
+    with ACCOUNT.holding(5 * SIZE), closing(read_ahead(range(9), read_pixels, 4, poll_timeout=poll)) as results:
+        assert next(results) is None
+    wait_until(lambda: threading.active_count() <= threads)
+
+
+UNDER_A_LIMIT = """
+import re, resource, sys
+import mdtool.cli, torch, cv2, av, pyvips
+from pathlib import Path
+from mdtool.jobs.batch import coordinator, worker
+from engine import load, LoadOptions
+load("centerface", LoadOptions(device="cpu"))
+now = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+resource.setrlimit(resource.RLIMIT_AS, (now + int(sys.argv[1]), -1))
+sys.exit(mdtool.cli.run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.posix("limits of a process")
+def test_a_folder_of_large_pictures_under_a_limit(tmp_path: Path) -> None:
+    """Each may take 650 MB while it is decoded; several at a time do not fit into the limit."""
+    (tmp_path / "in").mkdir()
+    data = encode_image(np.zeros((6000, 6000, 3), np.uint8), "PNG")
+    for number in range(6):
+        (tmp_path / "in" / f"{number}.png").write_bytes(data)
+    asking = ("detect", "in", "face", "--model", "centerface", "--jsonl", "out.jsonl", "--memory", "700MB")
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_A_LIMIT, "1000000000", *asking], cwd=tmp_path, capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"6 processed" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.posix("limits of a process")
+def test_no_memory_is_told_as_such(tmp_path: Path) -> None:
+    """By whatever library it runs out: "damaged" would be a lie."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "large.png").write_bytes(encode_image(np.zeros((6000, 6000, 3), np.uint8), "PNG"))
+    (tmp_path / "in" / "small.png").write_bytes(encode_image(smooth(), "PNG"))
+    asking = ("detect", "in", "face", "--model", "centerface", "--jsonl", "-", "--memory", "4GB")
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_A_LIMIT, "130000000", *asking], cwd=tmp_path, capture_output=True, timeout=300
+    )
+    assert b"in/large.png: out of memory; give a smaller input, or free memory" in done.stderr, done.stderr
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
 
 
 def test_x264_looks_ahead_less_where_frames_are_large() -> None:

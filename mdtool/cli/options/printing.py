@@ -1,4 +1,4 @@
-"""What is printed, and how much."""
+"""What is printed, and what all inputs have in common: how much memory they may take, and where they may lead."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdtool.memory import choose_budget, parse_size
+from mdtool.network.reach import allow_private
 
 if TYPE_CHECKING:
     from mdtool.console import Console
@@ -37,6 +38,22 @@ Memory = Annotated[
 ]
 
 
+def _allow_private(allowed: bool) -> bool:
+    allow_private(allowed)
+    return allowed
+
+
+AllowPrivate = Annotated[
+    bool,
+    typer.Option(
+        "--allow-private",
+        callback=_allow_private,
+        help="Let redirects, playlists and names of the public DNS lead into private networks: to this machine, those "
+        "near by, a cloud's metadata. Without it only an address that names such a host itself does.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class AnswerPrinting:
     """Options of commands that print answers on stdout."""
@@ -45,6 +62,7 @@ class AnswerPrinting:
     quiet: Quiet = False
     verbose: Verbose = False
     memory: Memory = None
+    allow_private: AllowPrivate = False
 
     @property
     def console(self) -> "Console":
@@ -63,6 +81,7 @@ class SummaryPrinting:
     )
     quiet: Quiet = False
     memory: Memory = None
+    allow_private: AllowPrivate = False
 
     @property
     def console(self) -> "Console":

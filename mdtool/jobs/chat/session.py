@@ -6,8 +6,9 @@ from pathlib import Path
 
 from engine.contract import EncodedImage, EngineError, Generation
 from engine.generation.verbs import VisionModel
-from mdtool.console import Console, one_line, several_lines
+from mdtool.console import Console
 from mdtool.errors import InputError, MdtoolError, OutputError, StdoutError, output_errors_for
+from mdtool.escaping import one_line, several_lines
 from mdtool.jobs.chat.conversation import Conversation
 from mdtool.jobs.inference.run_and_print import find_images, read_rgb
 from mdtool.media.files.atomic_file import AtomicFile

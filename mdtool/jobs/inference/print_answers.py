@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import Box, DetectRequest, Done, Failed, ObjectList, Point, PointRequest, QueryRequest, TextDelta
-from mdtool.console import one_line, several_lines
+from mdtool.escaping import one_line, several_lines
 from mdtool.jobs.inference.requests import Event, ImageRequest
 from mdtool.records.answers import DECIMALS, PLACE, SIDES, record
 from mdtool.stdout import write_json_record, write_stdout

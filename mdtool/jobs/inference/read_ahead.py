@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from mdtool.errors import ReadTimeout, library_faults
 from mdtool.interruption import raise_if_interrupted
+from mdtool.memory import Turn, Turns
 from mdtool.pipeline.stages import POLL_SECONDS, Idle, prefetch_with_idle
 
 GRACE_SECONDS = 0.05  # for which a consumer with other work waits: most items come sooner than a step takes
@@ -49,11 +50,13 @@ class ReadResult(Generic[I, V]):
     """The value of an item that was read, or the error.
 
     Attributes:
+        turn: Its turn to get memory.
         started: When reading began, on the clock of `time.monotonic`; None: it has not.
         ended: Set when reading has ended.
     """
 
     item: I
+    turn: Turn
     value: V | None = None
     error: Exception | None = None
     started: float | None = None
@@ -63,11 +66,17 @@ class ReadResult(Generic[I, V]):
         """Read the item, and store the value or the error."""
         self.started = time.monotonic()
         try:
-            with library_faults():
+            with self.turn.taken(), library_faults():
                 self.value = read(self.item)
         except Exception as error:  # whatever its cause, the other inputs go on
             self.error = error
         self.ended.set()
+
+    def takes_longer_than(self, seconds: float) -> bool:
+        """Return whether reading it takes longer; waiting for memory does not count."""
+        if self.turn.waits:
+            self.started = time.monotonic()
+        return self.started is not None and time.monotonic() - self.started > seconds
 
 
 def read_ahead(
@@ -90,7 +99,8 @@ def read_ahead(
     Yields:
         Results in the order of the items; None while the next one is not ready.
     """
-    wait = (poll_timeout or PollTimeout()).seconds
+    poll_timeout, turns = poll_timeout or PollTimeout(), Turns()
+    wait = poll_timeout.seconds
     queue: SimpleQueue[ReadResult[I, V] | None] = SimpleQueue()
 
     def work() -> None:
@@ -105,7 +115,7 @@ def read_ahead(
             if isinstance(item, Idle):
                 yield item
                 continue
-            result: ReadResult[I, V] = ReadResult(item)
+            result: ReadResult[I, V] = ReadResult(item, turns.next())
             queue.put(result)
             yield result
 
@@ -119,12 +129,16 @@ def read_ahead(
                     continue
                 while not result.ended.wait(wait()):
                     raise_if_interrupted()
-                    if timeout and result.started and time.monotonic() - result.started > timeout:
+                    result.turn.urgent = not poll_timeout.has_other_work
+                    if timeout and result.takes_longer_than(timeout):
                         start_reader()  # the one that timed out may be stuck forever
-                        result = ReadResult(result.item, error=ReadTimeout(timeout))
+                        result.turn.end()
+                        result = ReadResult(result.item, result.turn, error=ReadTimeout(timeout))
                         break
                     yield None
                 yield result
+                del result  # and its memory
     finally:
+        turns.close()
         for _ in range(READERS):
             queue.put(None)

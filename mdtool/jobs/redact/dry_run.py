@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.contract import ModelUnavailable
-from mdtool.console import one_line
 from mdtool.errors import ExitCode, library_faults
+from mdtool.escaping import one_line
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import error_message
 from mdtool.media.image.animation import Animation

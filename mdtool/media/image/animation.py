@@ -15,7 +15,7 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.image_file import Source, StillImage, check_size, pillow, sniff
-from mdtool.media.image.libvips import reason, vips
+from mdtool.media.image.libvips import failure, reason, vips
 from mdtool.media.image.palette import rgba
 from mdtool.memory import check_fits
 
@@ -264,5 +264,5 @@ def _gif_frames(animation: Animation) -> Iterator[tuple[np.ndarray, Fraction]]:
         try:
             raw = region.fetch(0, index * height, width, height)
         except pyvips.Error as error:
-            raise InputError(f"damaged at frame {index}: {reason(error)}") from error
+            raise failure(error, f" at frame {index}") from error
         yield rgba(np.frombuffer(raw, np.uint8).reshape(height, width, image.bands)), Fraction(delay * 10)

@@ -19,8 +19,9 @@ from mdtool.media.image.image_file import (
     pixel_bytes,
     sniff,
 )
-from mdtool.media.image.libvips import reason, tolerant_jpeg, vips
+from mdtool.media.image.libvips import failure, tolerant_jpeg, vips
 from mdtool.media.sources.inputs import STILL_SUFFIXES
+from mdtool.memory import kept
 
 # fmt: off
 IMAGE_SUFFIXES = (
@@ -69,6 +70,10 @@ def decode_image(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> np.ndarr
         data, head = source, source[:HEAD_BYTES]
     if not head:
         raise InputError("empty")
+    return kept(_decoded(data, head, max_pixels))
+
+
+def _decoded(data: bytes, head: bytes, max_pixels: int) -> np.ndarray:
     kind = sniff(head)
     if kind == "heic":
         return _read_heic(data, max_pixels)
@@ -104,7 +109,7 @@ def _read_by_vips(kind: str, data: bytes, max_pixels: int) -> np.ndarray:
             image = tolerant_jpeg(data)
             pixels, mode = _pixels(image)
     except pyvips.Error as error:
-        raise InputError(f"damaged: {reason(error)}") from error
+        raise failure(error) from error
     icc = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
     shown = StillImage(pixels, mode, kind, icc).srgb()
     turn = orientation(kind, data, image)

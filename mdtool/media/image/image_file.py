@@ -18,9 +18,9 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.icc_profile import to_srgb
-from mdtool.media.image.libvips import reason, tolerant_jpeg, vips
+from mdtool.media.image.libvips import failure, reason, tolerant_jpeg, vips
 from mdtool.media.image.palette import packed, rgba
-from mdtool.memory import check_fits
+from mdtool.memory import reserve
 
 MAX_PIXELS = 250_000_000  # the largest phone cameras have 200 million
 NEARLY_TRANSPARENT = 32  # of 255
@@ -225,7 +225,7 @@ def check_size(width: int, height: int, pixel_bytes: int = 4, *, most: int = MAX
         raise ImageTooLarge(
             f"too large: {width} x {height} pixels, the limit is {most / 1e6:g} million; scale it down first"
         )
-    check_fits(width * height * (COPIES * pixel_bytes + RGB_BYTES))
+    reserve(width * height * (COPIES * pixel_bytes + RGB_BYTES))
 
 
 def pixel_bytes(image: Any) -> int:
@@ -247,7 +247,7 @@ def _open(kind: str, data: bytes, **options: Any) -> Any:
     try:
         image = loader(data, fail_on="warning" if kind == "jpeg" else "error", **options)
     except pyvips.Error as error:
-        raise InputError(f"damaged: {reason(error)}") from error
+        raise failure(error) from error
     check_size(image.width, image.height, pixel_bytes(image))
     if image.format not in ("uchar", "ushort") or image.interpretation in ("lab", "labs") or image.bands > 4:
         raise InputError(f"has a pixel format that mdtool can't redact ({image.bands} x {image.format}); convert it")
@@ -264,11 +264,11 @@ def _pixels(kind: str, data: bytes, image: Any, notes: list[str]) -> np.ndarray:
         pixels = image.numpy()
     except pyvips.Error as error:
         if kind != "jpeg":
-            raise InputError(f"damaged: {reason(error)}") from error
+            raise failure(error) from error
         try:
             pixels = tolerant_jpeg(data).numpy()
         except pyvips.Error as second:
-            raise InputError(f"damaged: {reason(second)}") from second
+            raise failure(second) from second
         notes.append(f"is slightly damaged ({reason(error)})")
     return np.asarray(pixels.reshape(image.height, image.width, image.bands))
 

@@ -5,6 +5,8 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+from mdtool.errors import InputError
+
 _one_at_a_time = Lock()  # as libvips has one buffer of messages for all threads
 
 
@@ -45,6 +47,17 @@ def tolerant_jpeg(data: bytes) -> Any:
     if "premature end" in warnings:
         raise pyvips.Error("unable to read it whole", warnings)
     return image
+
+
+def failure(error: Exception, where: str = "") -> Exception:
+    """Return what to raise for a libvips error: the image is damaged, unless memory ran out.
+
+    Args:
+        error: The pyvips.Error.
+        where: In the image, such as " at frame 3".
+    """
+    message = reason(error)
+    return MemoryError(message) if "out of memory" in str(error) else InputError(f"damaged{where}: {message}")
 
 
 def reason(error: Exception) -> str:

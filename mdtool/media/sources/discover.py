@@ -13,12 +13,13 @@ from mdtool.interruption import INTERRUPT_EVENT
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.stdin import open_stdin
 from mdtool.media.image.decode_image import IMAGE_SUFFIXES
-from mdtool.media.sources.address import Address, parse_address, without_secrets
+from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.archive import ARCHIVE_SUFFIXES, is_archive, members
 from mdtool.media.sources.inputs import OUTPUT_MARKS, VIDEO_SUFFIXES, Input
 from mdtool.media.sources.object_store import is_object, objects_below
 from mdtool.media.sources.patterns import MAGIC, Filter, Glob
 from mdtool.media.sources.shard import Shard
+from mdtool.network.urls import without_secrets
 
 CHUNK_BYTES = 1 << 16
 KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.errors import NoInputFound, UsageError
-from mdtool.media.sources.address import Address, parse_address, without_secrets
+from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.object_store import is_object, objects_below
+from mdtool.network.urls import without_secrets
 
 # fmt: off
 STILL_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

@@ -21,12 +21,16 @@ from av.container import InputContainer
 from mdtool.errors import InputError
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
-from mdtool.media.sources.address import Address, without_secrets
-from mdtool.media.sources.rtsp_redirect import check_no_redirect
+from mdtool.media.sources.address import Address
+from mdtool.media.sources.http_file import Transfer
+from mdtool.media.sources.rtsp_redirect import check_redirect
+from mdtool.media.sources.web_media import open_web
 from mdtool.media.video.frame import Frame, Packet, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain
 from mdtool.media.video.source_clock import SourceClock
+from mdtool.network.reach import Reach
+from mdtool.network.urls import without_secrets
 
 TIME_BASE = Fraction(1, 90_000)
 MAX_QUEUED = 8  # frames; a newer one replaces the oldest
@@ -40,8 +44,8 @@ OPEN_SECONDS, SILENT_SECONDS = 10.0, 10.0  # timeouts to open, and for the next 
 DEFAULT_RATE = 30.0  # frames per second
 MAX_APART = 10.0  # seconds from the last frame; a packet that is further off has a clock of its own
 POLL_SECONDS = 0.1
-PROTOCOLS = "http,https,httpproxy,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,tls,crypto,data"
-FORMATS = CONTAINERS + ",hls,rtsp,rtp,sdp,mpjpeg"
+PROTOCOLS = "tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,tls"
+FORMATS = CONTAINERS + ",rtsp,rtp"
 
 
 class Connection(Protocol):
@@ -64,21 +68,27 @@ class Connection(Protocol):
         ...
 
 
-def open_address(address: Address) -> InputContainer:
+def open_address(address: Address) -> tuple[InputContainer, Transfer]:
     """Open a URL by FFmpeg. Protocols are restricted, so that what it sends can't refer to local files.
 
+    Returns:
+        The container, and what goes wrong while it is read, as far as that is known besides.
+
     Raises:
-        InputError: Nothing can be read from it.
+        InputError: Nothing can be read from it, or it leads into a private network that it does not name.
     """
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
-    if address.is_real_time:
-        options["fflags"] = "nobuffer"
-    if address.scheme.startswith("rtsp"):
-        options["rtsp_transport"] = "tcp"
-        check_no_redirect(address, OPEN_SECONDS)
+    timeouts = (OPEN_SECONDS, SILENT_SECONDS)
     try:
-        timeouts = (OPEN_SECONDS, SILENT_SECONDS)
-        return av.open(address.text, "r", options=options, timeout=timeouts, metadata_errors="replace")
+        if not address.is_real_time:
+            return open_web(address, timeouts)
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "fflags": "nobuffer"}
+        reach = Reach(address.host)
+        if address.host:
+            reach.addresses(address.host, 0)
+        if address.scheme.startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"
+            check_redirect(address, reach, OPEN_SECONDS)
+        return av.open(address.text, "r", options=options, timeout=timeouts, metadata_errors="replace"), Transfer()
     except (av.FFmpegError, OSError) as error:
         raise InputError(without_secrets(explain(error))) from error
 
@@ -92,7 +102,7 @@ class NetworkStream:
         Raises:
             InputError: It can't be opened, or has no video stream.
         """
-        self.container = open_address(address)
+        self.container, self._transfer = open_address(address)
         self.streams = list(self.container.streams)
         self.videos = list(self.container.streams.video)[:1]
         if not self.videos or not self.videos[0].codec_context:
@@ -121,6 +131,8 @@ class NetworkStream:
             try:
                 packet = next(packets)
             except StopIteration:
+                if self._transfer.failure:
+                    raise InputError(self._transfer.failure) from None
                 return
             except (av.FFmpegError, OSError) as error:
                 raise InputError(without_secrets(explain(error))) from error

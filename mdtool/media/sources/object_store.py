@@ -29,7 +29,16 @@ def open_object(address: Address) -> Any:
     except UsageError:
         raise
     except Exception as error:  # each store has its own
-        raise InputError(f"can't be read: {_one_line(error)}") from error
+        raise InputError(_one_line(error)) from error
+
+
+def read_object(file: Any, size: int) -> bytes:
+    """Return the next bytes of an open object, fewer at its end. Raises InputError."""
+    try:
+        data: bytes = file.read(size)
+    except Exception as error:  # each store has its own
+        raise InputError(_one_line(error)) from error
+    return data
 
 
 def object_version(file: Any) -> str:

@@ -1,7 +1,6 @@
 """Opening inputs: detects by content, not by name, whether one is a video, an animation or a still image."""
 
 import hashlib
-import http.client
 import shutil
 import stat
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from email.message import Message
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,15 +24,16 @@ from mdtool.media.image.decode_image import decode_image, is_image_header
 from mdtool.media.image.image_file import StillImage, read_image, sniff
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.archive import read_member
-from mdtool.media.sources.http_client import open_url
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.live import OPEN_SECONDS, LiveReader, next_frame, open_address
-from mdtool.media.sources.object_store import is_object, object_version, open_object
+from mdtool.media.sources.object_store import is_object, object_version, open_object, read_object
 from mdtool.media.video.reader import VideoReader
+from mdtool.network.http_client import HttpClient, Limits, read_head
 
 HEAD_BYTES = 64
 HASH_CHUNK_BYTES = 1 << 20
-MAX_DOWNLOAD_BYTES = 256 << 20  # of an image
+MAX_DOWNLOAD_BYTES = 256_000_000  # of an image
+IMAGE_LIMITS = Limits(silent=OPEN_SECONDS, seconds=300.0)
 Media = VideoReader | Animation | StillImage
 _VIDEOS: dict[Address, str] = {}  # URLs that are known not to be images -> version of their content
 
@@ -97,7 +97,8 @@ def open_media(source: Input, stack: ExitStack) -> Media:
             return _still_or_animated(data)
         if is_object(source.address):
             return stack.enter_context(VideoReader(stack.enter_context(open_object(source.address))))
-        return stack.enter_context(VideoReader(open_address(source.address)))
+        container, transfer = open_address(source.address)
+        return stack.enter_context(VideoReader(container, lambda: transfer.failure))
     if source.path is None:
         return _from_stdin(stack)
     with _file_errors():
@@ -203,7 +204,8 @@ def is_endless(address: Address) -> bool:
     """
     if is_object(address) or _download_image(address, sniff):
         return False
-    with closing(open_address(address)) as container:
+    container, _ = open_address(address)
+    with closing(container):
         return container.duration is None
 
 
@@ -212,18 +214,30 @@ def _download_image(address: Address, is_image: Callable[[bytes], object]) -> by
     if address in _VIDEOS:
         return None
     try:
-        with open_object(address) if is_object(address) else open_url(address, OPEN_SECONDS) as response:
-            head: bytes = response.read(HEAD_BYTES)
+        with _served(address) as (read, version):
+            head = read(HEAD_BYTES)
             if is_image(head):
-                data: bytes = head + response.read(MAX_DOWNLOAD_BYTES)
+                data = head + read(MAX_DOWNLOAD_BYTES)
                 if len(data) > MAX_DOWNLOAD_BYTES:
-                    raise InputError(f"larger than {MAX_DOWNLOAD_BYTES >> 20} MB, the limit for an image")
+                    raise InputError(f"it is larger than {MAX_DOWNLOAD_BYTES / 1e6:g} MB")
                 return data
             if not is_image_header(head):
-                _VIDEOS[address] = object_version(response) if is_object(address) else _version(response.headers)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise InputError(f"can't be read: {getattr(error, 'reason', None) or error}") from error
+                _VIDEOS[address] = version
+    except InputError as error:
+        raise InputError(f"can't be read: {error}") from error
     return None
+
+
+@contextmanager
+def _served(address: Address) -> Iterator[tuple[Callable[[int], bytes], str]]:
+    """Open a URL; yield what reads so many of its bytes, fewer at its end, and the version of its content."""
+    if is_object(address):
+        with open_object(address) as file:
+            yield partial(read_object, file), object_version(file)
+    else:
+        client = HttpClient(address.text, limits=IMAGE_LIMITS)
+        with client.open(client.url) as response:
+            yield partial(read_head, response), _version(response.headers)
 
 
 def served_version(address: Address) -> str:

@@ -1,47 +1,52 @@
-"""Detects RTSP servers that redirect: FFmpeg follows them, and would give the password to another server."""
+"""Checks where RTSP servers redirect to: FFmpeg follows, into private networks too, and takes the password along."""
 
 import base64
 import re
 import socket
 import ssl
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import unquote, urlsplit
 
 from mdtool.errors import InputError
-from mdtool.media.sources.address import Address, without_secrets
+from mdtool.media.sources.address import Address
+from mdtool.network.reach import Reach
+from mdtool.network.urls import PORTS, origin, without_secrets
 
-PORTS = {"rtsp": 554, "rtsps": 322}
 MAX_REPLY_BYTES = 1 << 16
 
 
-def check_no_redirect(address: Address, timeout: float) -> None:
-    """Check that an RTSP server does not redirect to another (RFC 2326, DESCRIBE), if the address has a password.
+def check_redirect(address: Address, reach: Reach, timeout: float) -> None:
+    """Check where an RTSP server redirects to (RFC 2326, DESCRIBE), if it does.
 
-    The server is asked without the password, and with it if it wants that by the Basic scheme.
+    The server is asked without a password, and with that of the address if it wants it by the Basic scheme.
 
     Args:
         address: An RTSP URL.
+        reach: What may be connected to on its behalf.
         timeout: Seconds that the server may be silent.
 
     Raises:
-        InputError: It redirects. A server that can't be reached is no error here.
+        InputError: It redirects to where the password may not go, or into a private network that the address does not
+            name. A server that can't be reached is no error here.
     """
     user, _, _ = urlsplit(address.text).netloc.rpartition("@")
-    if not user:
-        return
     reply = _describe(address, timeout, "")
-    if re.match(r"RTSP/\S+ 401", reply) and re.search(r"^WWW-Authenticate: *Basic", reply, re.M | re.I):
+    if user and re.match(r"RTSP/\S+ 401", reply) and re.search(r"^WWW-Authenticate: *Basic", reply, re.M | re.I):
         login = base64.b64encode(unquote(user).encode()).decode()
         reply = _describe(address, timeout, f"Authorization: Basic {login}\r\n")
     place = re.search(r"^Location: *(\S+)", reply, re.M | re.I) if re.match(r"RTSP/\S+ 3\d\d", reply) else None
-    if place and _origin(place[1]) != _origin(address.text):
-        raise InputError(f"redirects to {without_secrets(place[1])}, which would get the password; give that address")
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port."""
-    parts = urlsplit(url)
-    return parts.scheme.lower(), parts.hostname, parts.port or PORTS.get(parts.scheme.lower())
+    if place is None:
+        return
+    to = without_secrets(place[1])
+    try:
+        elsewhere, host = origin(place[1]) != origin(address.text), urlsplit(place[1]).hostname
+    except ValueError as error:
+        raise InputError(f"redirects to {to}, which is no address") from error
+    if user and elsewhere:
+        raise InputError(f"redirects to {to}, which would get the password; give that address")
+    if host:
+        with suppress(OSError):
+            reach.addresses(host, 0)
 
 
 def _describe(address: Address, timeout: float, login: str) -> str:

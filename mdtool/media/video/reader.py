@@ -1,6 +1,6 @@
 """Reading a video in file order: decoded frames of its video streams, and the packets of all others for stream copy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,19 +38,22 @@ class Damage:
         packets: Number of packets that the decoder rejected, or skipped although they hold a picture.
         frames: Number of frames that were decoded with errors.
         ended_early: Whether the file is truncated.
+        lost: Why a part of it did not arrive; "" if all did.
     """
 
     packets: int = 0
     frames: int = 0
     ended_early: bool = False
+    lost: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.packets or self.frames or self.ended_early)
+        return bool(self.packets or self.frames or self.ended_early or self.lost)
 
     def __str__(self) -> str:
         parts = [f"{self.frames} frames damaged"] if self.frames else []
         parts += [f"{self.packets} packets unreadable"] if self.packets else []
         parts += ["it ends earlier than its index states"] if self.ended_early else []
+        parts += [self.lost] if self.lost else []
         return ", ".join(parts)
 
 
@@ -65,17 +68,21 @@ class VideoReader:
         splices: Number of jumps of the clock that were closed so far.
     """
 
-    def __init__(self, source: Path | BinaryIO | PipeReader | InputContainer) -> None:
+    def __init__(
+        self, source: Path | BinaryIO | PipeReader | InputContainer, failure: Callable[[], str] = lambda: ""
+    ) -> None:
         """Open a video.
 
         Args:
             source: A file, a file object, or an open container.
+            failure: Returns why a part of an open container did not arrive; "" if all did.
 
         Raises:
             InputError: It can't be read, or has no video stream that can be decoded.
         """
         self.container = source if isinstance(source, InputContainer) else _opened(source)
         self.damage = Damage()
+        self._failure = failure
         self.start = start_of(self.container)
         self.splices = 0
         self.videos = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -238,6 +245,7 @@ class VideoReader:
             try:
                 packet = next(packets)
             except StopIteration:
+                self.damage.lost = self._failure()
                 return
             except av.FFmpegError:
                 self.damage.ended_early = True

@@ -1,5 +1,7 @@
 """Nothing that comes from outside, such as a file's name, gives orders to the terminal that it is printed on."""
 
+import html
+import json
 import os
 import pty
 import shutil
@@ -8,11 +10,14 @@ from pathlib import Path
 
 import pytest
 from cli_runner import COMMAND, run
+from hypothesis import given
+from hypothesis import strategies as st
 from make_findings import findings_jsonl
 from make_media import SAMPLES
 
-from mdtool.console import one_line, several_lines
+from mdtool.escaping import html_escaped, one_line, several_lines
 from mdtool.records.findings import FrameFindings
+from mdtool.stdout import json_text
 from recipes.regions import Region
 
 pytestmark = pytest.mark.posix("terminals, and names of any characters")
@@ -70,9 +75,22 @@ COMMANDS: dict[str, list[str]] = {
     "detect": ["detect", *NAMES, "face", "--model", "centerface"],
     "detect --json": ["detect", *NAMES, "face", "--model", "centerface", "--json"],
     "detect --jsonl": ["detect", *NAMES, "face", "--model", "centerface", "--jsonl", "-"],
+    "point": ["point", *NAMES, ODD, "--model", "pocket"],
+    "query": ["query", *NAMES, ODD, "--model", "pocket"],
+    "query --json": ["query", *NAMES, ODD, "--model", "pocket", "--json"],
+    "chat": ["chat", f"{ODD}.jpg", "--model", ODD],
+    "address": ["detect", f"http://127.0.0.1:1/{ODD.split()[0]}", "face", "--model", "centerface"],
+    "no address": ["detect", f"http://{ODD}.example/", "face", "--model", "centerface"],
     "caption": ["caption", f"{ODD}.jpg", "--model", ODD],
     "eval": ["eval", "redact", f"{ODD}.mp4"],
+    "eval sampling": ["eval", "sampling", f"{ODD}.mkv"],
     "models": ["models", "path", ODD],
+    "models show": ["models", "show", ODD],
+    "models pull": ["models", "pull", ODD],
+    "models rm": ["models", "rm", ODD],
+    "models quantize": ["models", "quantize", ODD, "--scheme", "int8", "-o", "out"],
+    "serve": ["serve", "--model", ODD],
+    "bench": ["bench", "redact", f"{ODD}.mkv"],
     "config": ["config", "show", ODD],
     "wrong option": ["redact", f"--{ODD}"],
     "wrong command": [ODD],
@@ -93,6 +111,30 @@ def test_neither_bars_nor_tables_do(command: str, folder: Path) -> None:
     shown = shown_on_terminal(*COMMANDS[command], *video, cwd=folder)
     assert not obeyed(shown)
     assert "[red]b" in shown
+
+
+pieces = st.one_of(
+    st.sampled_from([*ORDERS, "\x1b]8;;http://evil.example\x1b\\", "\x1bP", "\x84", "\u200e", "\u061c", "\U000e0041"]),
+    st.characters(categories=("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")),
+    st.sampled_from("<>&\"'[]a1"),
+)
+hostile = st.lists(pieces, max_size=40).map("".join)
+CONTROLS = set(map(chr, [*range(32), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)]))
+
+
+@given(hostile)
+def test_no_place_gets_what_it_would_obey(text: str) -> None:
+    assert not CONTROLS & set(one_line(text))
+    assert not CONTROLS - {"\n", "\t"} & set(several_lines(text))
+    assert not CONTROLS & set(json_text({text: [text]}))
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # two halves are one character
+    assert json.loads(json_text({text: [text]})) == {whole: [whole]}
+    page = html_escaped(text)
+    assert not CONTROLS & set(page)
+    assert html.unescape(page) == one_line(text)
+    assert not set("<>\"'") & set(page)
+    for shown in (one_line(text), several_lines(text), page, json_text(text)):
+        shown.encode()
 
 
 @pytest.mark.parametrize("text", [ODD, *ORDERS, "\udcff", "\x00", "\u2029", "\u202a"])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import pyvips
 from cli_runner import FAST_ENCODING, run
@@ -34,6 +35,10 @@ def out_of_memory() -> None:
     raise MemoryError
 
 
+def library_out_of_memory() -> None:
+    raise cv2.error("alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 4915200 bytes")
+
+
 def endless() -> None:
     endless()
 
@@ -53,6 +58,7 @@ def index_error() -> None:
 FAULTS: dict[str, tuple[Callable[[], None], str]] = {
     "Exception": (index_error, "unexpected IndexError: pop from empty list"),
     "MemoryError": (out_of_memory, "out of memory"),
+    "cv2.error": (library_out_of_memory, "out of memory"),
     "RecursionError": (endless, "unexpected RecursionError: maximum recursion depth"),
     "PanicException": (panics, "unexpected PanicException: range"),
     "SystemExit": (exits, "unexpected SystemExit: 3"),

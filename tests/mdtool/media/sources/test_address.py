@@ -8,8 +8,9 @@ import pytest
 from cli_runner import run
 from make_media import SAMPLES
 
-from mdtool.media.sources.address import Address, without_secrets
+from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
+from mdtool.network.urls import without_secrets
 
 SECRETS = [
     "https://user:SECRET@example.org/a.mp4",

@@ -70,7 +70,7 @@ def test_a_video_and_an_image_are_read(tmp_path: Path) -> None:
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     done = run("caption", "s3://photos/in/none.png", "--model", "pocket", "--jsonl", tmp_path / "a.jsonl")
     assert done.code == 1
-    assert "s3://photos/in/none.png: there is no such object" in done.err
+    assert "s3://photos/in/none.png: can't be read: there is no such object" in done.err
     assert run("caption", "s3://photos/empty/", "--model", "pocket", "--jsonl", tmp_path / "b.jsonl").code == 3
     done = run("caption", "gs://photos/a.png", "--model", "pocket", "--jsonl", tmp_path / "c.jsonl")
     assert "gs:// needs: pip install gcsfs" in done.err

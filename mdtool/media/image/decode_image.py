@@ -10,16 +10,15 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.media.image import exif_orientation
 from mdtool.media.image.image_file import (
-    MAX_PIXELS,
     ImageTooLarge,
     StillImage,
     check_size,
     orientation,
-    pillow,
     pixel_bytes,
     sniff,
 )
 from mdtool.media.image.libvips import reason, tolerant_jpeg, vips
+from mdtool.media.image.pillow import MAX_PIXELS, pillow
 from mdtool.media.sources.inputs import STILL_SUFFIXES
 
 # fmt: off

@@ -162,8 +162,8 @@ class AtomicFile:
             return
         part, folder = self.part, os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            # Unlike rename, fails if the target exists by now. Given a folder Python calls linkat, which follows the path
-            # to the open file, whatever has its name by now.
+            # Unlike rename, fails if the target exists by now. Given a folder Python calls linkat, which follows the
+            # path to the open file, whatever has its name by now.
             os.link(part, target.name, dst_dir_fd=folder, follow_symlinks=part != self._name)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):

@@ -36,6 +36,7 @@ _MAGIC = {  # signature -> Pillow's name of the format
 # fmt: on
 JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 HEAD_BYTES = 64
+MAX_VALUE = 1e30  # of a float pixel: the difference of two must be finite too
 
 
 def decode_image(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -127,7 +128,8 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels
-    values = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
+    with np.errstate(over="ignore"):  # what float32 can't hold is infinite
+        values = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0).clip(-MAX_VALUE, MAX_VALUE)
     minimum, maximum = float(values.min()), float(values.max())
     tops = (1, 255, 65535) if pixels.dtype.kind == "f" else (255, 65535)
     low, high = min(minimum, 0.0), next((top for top in tops if maximum <= top), maximum)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint docs kernels sanitize neon gpu clean
+.PHONY: demo test test-all lint docs kernels sanitize neon gpu fuzz kill leaks clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -63,6 +63,21 @@ neon:
 # What a GPU computes and how fast, in less than eight minutes; the results are in gpu.json.
 gpu: .venv/installed
 	$(BIN)/python tests/engine/check_gpu.py --json gpu.json
+
+# Damaged inputs of every format, kills at random moments, damaged clips with faces: docs/reliability.md. What is found lies
+# in build/; FUZZ_SECONDS, KILL_SECONDS and LEAKS_SECONDS say how long (60), SEED which inputs.
+SEED ?= 1
+RELIABILITY := PYTHONPATH=.:tests/mdtool OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 HF_HUB_OFFLINE=1 \
+	$(BIN)/python tests/reliability
+
+fuzz: .venv/installed
+	$(RELIABILITY)/fuzz.py --seed $(SEED)
+
+kill: .venv/installed
+	$(RELIABILITY)/kill.py --seed $(SEED)
+
+leaks: .venv/installed
+	$(RELIABILITY)/leaks.py --seed $(SEED)
 
 .venv/installed: pyproject.toml setup.py $(wildcard engine/kernels/native/*)
 	$(PYTHON) -m venv .venv

@@ -46,3 +46,17 @@ def deferred_interrupts() -> Iterator[None]:
         if not outside:
             _deferred.clear()
     raise_if_interrupted()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Raise an interruption after the block, not within it: for what takes no longer than a sync to the disk."""
+    if threading.current_thread() is not threading.main_thread() or _deferred.is_set():
+        yield  # in which nothing is raised anyway
+        return
+    _deferred.set()
+    try:
+        yield
+    finally:
+        _deferred.clear()
+    raise_if_interrupted()

@@ -154,8 +154,11 @@ def run(arguments: list[str]) -> int:
             raise
         _drop_stdout()
         return ExitCode.CLOSED_PIPE
+    except KeyboardInterrupt:  # before or after the command, within which typer handles it
+        print_error("interrupted")
+        return ExitCode.INTERRUPTED
     except BaseException as error:  # such as a panic of a package in Rust, which is no Exception
-        if isinstance(error, KeyboardInterrupt) or os.environ.get("MDTOOL_DEBUG"):
+        if os.environ.get("MDTOOL_DEBUG"):
             raise
         print_error(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
         return ExitCode.SOME_FAILED

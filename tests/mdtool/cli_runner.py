@@ -21,7 +21,7 @@ import pytest
 
 import mdtool.cli
 from mdtool.interruption import ignore_lost_interrupt
-from mdtool.media.image import image_file
+from mdtool.media.image.pillow import pillow
 from mdtool.media.sources import open_media
 
 if sys.platform != "win32":
@@ -234,7 +234,7 @@ def _forget() -> None:
     """Reset the caches that the program keeps for the life of its process."""
     open_media._VIDEOS.clear()
     open_media.is_endless.cache_clear()
-    image_file.pillow.cache_clear()  # the filter of warnings that it set went with the test that called it first
+    pillow.cache_clear()  # the filter of warnings that it set went with the test that called it first
 
 
 @contextmanager

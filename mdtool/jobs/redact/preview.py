@@ -22,7 +22,8 @@ from mdtool.jobs.redact.effect import Redaction
 from mdtool.jobs.redact.preview_cell import Cell, Example, make_cell
 from mdtool.media.files.pipe import PipeWriter
 from mdtool.media.image.animation import Animation
-from mdtool.media.image.image_file import StillImage, pillow
+from mdtool.media.image.image_file import StillImage
+from mdtool.media.image.pillow import pillow
 from mdtool.media.image.save_image import FORMATS, QUALITY, save_image
 from mdtool.media.sources.inputs import STILL_SUFFIXES, Input
 from mdtool.media.sources.open_media import is_live, open_media, spooled

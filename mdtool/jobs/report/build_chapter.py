@@ -12,7 +12,7 @@ from mdtool.errors import library_faults
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import error_message
 from mdtool.jobs.report.findings_summary import ExampleCandidate, FindingsSummary
-from mdtool.media.image.image_file import pillow
+from mdtool.media.image.pillow import pillow
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
 from mdtool.media.video.frame_grabber import grab_frames

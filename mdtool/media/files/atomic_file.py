@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mdtool.errors import OutputError, write_error_message
+from mdtool.interruption import uninterrupted
 from mdtool.media.files.descriptor import is_named, path_of
 from mdtool.media.files.file_lock import NO_FOLLOW, lock
 
@@ -56,8 +57,13 @@ class AtomicFile:
                 raise OutputError("exists already; --overwrite replaces it")
             if not self.target.is_symlink() and not self.target.is_file():
                 raise OutputError("not a regular file, so it can't be replaced; -o - writes to stdout")
-        while self._lock is None:
-            self._try_lock()
+        try:
+            with uninterrupted():
+                while self._lock is None:
+                    self._try_lock()
+        except KeyboardInterrupt:
+            self.__exit__()
+            raise
         return self
 
     def _try_lock(self) -> None:
@@ -154,19 +160,25 @@ class AtomicFile:
         if sys.platform == "win32":
             os.rename(self._name, target)  # which refuses to replace anything there
             return
+        part, folder = self.part, os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.link(self._name, target)  # unlike rename, fails if the target exists by now
+            # Unlike rename, fails if the target exists by now. Given a folder Python calls linkat, which follows the
+            # path to the open file, whatever has its name by now.
+            os.link(part, target.name, dst_dir_fd=folder, follow_symlinks=part != self._name)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
                 raise
             os.rename(self._name, target)
+        finally:
+            os.close(folder)
 
     def __exit__(self, *_: object) -> None:
-        if sys.platform == "win32":
-            self._unlock()  # nor can it be deleted
-        with contextlib.suppress(OSError):  # there may be none, or a folder in its place
-            os.unlink(self._name)
-        self._unlock()
+        with uninterrupted():
+            if sys.platform == "win32":
+                self._unlock()  # nor can it be deleted
+            with contextlib.suppress(OSError):  # there may be none, or a folder in its place
+                os.unlink(self._name)
+            self._unlock()
 
     def _unlock(self) -> None:
         if self._lock is not None:

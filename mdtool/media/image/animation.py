@@ -14,9 +14,10 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media.image import exif, exif_orientation
-from mdtool.media.image.image_file import Source, StillImage, check_size, pillow, sniff
+from mdtool.media.image.image_file import Source, StillImage, check_size, sniff
 from mdtool.media.image.libvips import failure, reason, vips
 from mdtool.media.image.palette import rgba
+from mdtool.media.image.pillow import pillow
 from mdtool.memory import check_fits
 
 FRAMES_TOGETHER = 32  # in RGBA and sRGB, in a window of frames and in the writer

@@ -14,8 +14,8 @@ import numpy as np
 
 from mdtool.media.image import exif
 from mdtool.media.image.animation import Animation
-from mdtool.media.image.image_file import pillow
 from mdtool.media.image.palette import indexed, packed, reduced, unpacked
+from mdtool.media.image.pillow import pillow
 
 LOSSY_QUALITY = 90
 Box = tuple[int, int, int, int]

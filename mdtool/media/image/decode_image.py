@@ -10,16 +10,15 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.media.image import exif_orientation
 from mdtool.media.image.image_file import (
-    MAX_PIXELS,
     ImageTooLarge,
     StillImage,
     check_size,
     orientation,
-    pillow,
     pixel_bytes,
     sniff,
 )
 from mdtool.media.image.libvips import failure, tolerant_jpeg, vips
+from mdtool.media.image.pillow import MAX_PIXELS, pillow
 from mdtool.media.sources.inputs import STILL_SUFFIXES
 from mdtool.memory import kept
 
@@ -39,6 +38,7 @@ _MAGIC = {  # signature -> Pillow's name of the format
 JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 HEAD_BYTES = 64
 SMALL_PIXELS = 1 << 19  # of an image that is decoded faster in this thread than in those of libvips
+MAX_VALUE = 1e30  # of a float pixel: the difference of two must be finite too
 
 
 def decode_image(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -144,7 +144,8 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels
-    values = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
+    with np.errstate(over="ignore"):  # what float32 can't hold is infinite
+        values = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0).clip(-MAX_VALUE, MAX_VALUE)
     minimum, maximum = float(values.min()), float(values.max())
     tops = (1, 255, 65535) if pixels.dtype.kind == "f" else (255, 65535)
     low, high = min(minimum, 0.0), next((top for top in tops if maximum <= top), maximum)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdtool.media.image.exif_orientation import ORIENTATION
+from mdtool.media.image.pillow import pillow
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 # EXIF tags that may hold another copy of the image: SubIFDs, JPEG thumbnail, XMP, Photoshop resources, Adobe's private
@@ -48,15 +49,14 @@ class Metadata:
 
 def parsed(exif: bytes) -> Any:
     """Return the tags of EXIF data or of a whole TIFF as a Pillow Image.Exif, which is empty if they can't be read."""
-    from PIL import Image
-
-    tags = Image.Exif()
+    image = pillow()
+    tags = image.Exif()
     try:
         tags.load(exif)
         for table in (EXIF_IFD, GPS_IFD, INTEROP_IFD):
             tags.get_ifd(table)
     except Exception:  # malformed tags can have Pillow raise any
-        return Image.Exif()
+        return image.Exif()
     return tags
 
 

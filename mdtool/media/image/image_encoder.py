@@ -9,9 +9,10 @@ import numpy as np
 
 from mdtool.errors import OutputError
 from mdtool.media.image import exif
-from mdtool.media.image.image_file import StillImage, pillow
+from mdtool.media.image.image_file import StillImage
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.image.palette import indexed, packed, rgba, unpacked
+from mdtool.media.image.pillow import pillow
 
 LOSSY_QUALITY = 90  # of WebP, AVIF and JPEG in TIFF, whose files don't state the quality they were encoded with
 AVIF_EFFORT = 2  # 12 million pixels in about 2 seconds; 4, the default, takes ten times as long for 2/3 of the bytes

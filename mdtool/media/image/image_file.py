@@ -5,11 +5,8 @@ An output is built from pixels and named fields only, so nothing else of the sou
 """
 
 import io
-import logging
 import struct
-import warnings
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,9 @@ from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.icc_profile import to_srgb
 from mdtool.media.image.libvips import failure, reason, tolerant_jpeg, vips
 from mdtool.media.image.palette import packed, rgba
+from mdtool.media.image.pillow import MAX_PIXELS, pillow
 from mdtool.memory import reserve
 
-MAX_PIXELS = 250_000_000  # the largest phone cameras have 200 million
 NEARLY_TRANSPARENT = 32  # of 255
 GREY_BACKGROUND = 128  # black and white drawings on a transparent background both show on it
 
@@ -191,17 +188,6 @@ def read_image(source: Source) -> StillImage:
     if encoding.get("palette"):
         encoding["colours"] = np.unique(packed(rgba(pixels)))
     return StillImage(pixels, _mode(image), kind, icc, dpi, encoding, metadata, notes)
-
-
-@cache
-def pillow() -> Any:
-    """Return the module PIL.Image with the pixel limit set to `MAX_PIXELS`."""
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters is raised as an error too
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    return Image
 
 
 class ImageTooLarge(InputError):

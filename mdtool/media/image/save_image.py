@@ -7,7 +7,7 @@ import numpy as np
 
 from mdtool.errors import OutputError, output_errors_for
 from mdtool.media.files.atomic_file import AtomicFile
-from mdtool.media.image.image_file import pillow
+from mdtool.media.image.pillow import pillow
 from mdtool.media.sources.inputs import Input
 
 QUALITY = 92

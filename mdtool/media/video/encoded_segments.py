@@ -18,7 +18,7 @@ from typing import Any, get_args
 import av
 from av.packet import PacketSideData, PktSideDataT
 
-from mdtool.media.files.atomic_file import create_new
+from mdtool.media.files.atomic_file import create_new, sync
 from mdtool.media.video.frame import Packet
 
 SECONDS = 20.0
@@ -88,6 +88,7 @@ class EncodedSegments:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        sync(self.folder)
 
     def read(self, stream: int, segment: int) -> Iterator[EncodedPacket]:
         """Yield the packets of a saved segment, without stream and time base.

@@ -131,7 +131,11 @@ class VideoWriter:
         if isinstance(where, Address):
             target = where.text
         try:
-            self._container = av.open(target, "w", format=muxer, container_options=self._muxer_options())
+            options = {
+                "fflags": "+bitexact",
+                **self._muxer_options(),
+            }  # no random ids, so that runs give the same bytes
+            self._container = av.open(target, "w", format=muxer, container_options=options)
         except ValueError as error:
             raise UsageError(f"--container {muxer}: there is no such container format") from error
         self._codec = encoding.codec_for(self._container)

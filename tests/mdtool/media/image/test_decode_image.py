@@ -196,6 +196,8 @@ def test_what_read_photo_reads_comes_out_the_same() -> None:
         (np.array([[-1, -0.5, np.nan, 1]], np.float32), [0, 64, 128, 255]),
         (np.array([[0, 1e6, 3e6]], np.float32), [0, 85, 255]),
         (np.array([[0, 0, 0]], np.float32), [0, 0, 0]),
+        (np.array([[-3e38, 0, 3e38]], np.float32), [0, 128, 255]),
+        (np.array([[0, -np.inf, 1e300]], np.float64), [0, 0, 0]),
         (np.array([[-100, 0, 155]], np.int16), [0, 72, 183]),
         (np.array([[0, 65535, 32768]], np.int32), [0, 255, 128]),
         (np.array([[0, 1, 200]], np.uint32), [0, 1, 200]),
@@ -330,12 +332,25 @@ def test_random_damage_gives_a_picture_or_one_line() -> None:
                 assert "\n" not in str(error)  # noqa: PT017
 
 
-def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
+def broken_tags() -> bytes:
     data = bytearray(encode_image(smooth(), "TIFF"))
     at = int.from_bytes(data[4:8], "little") + 2
     data[at + 2 : at + 8] = b"\2\0\xff\xff\xff\x7f"  # its first tag: text, far longer than the file
     samples = data.find(b"\x15\1\3\0\1\0\0\0")
     data[samples + 9] = 8  # 2051 samples a pixel
+    return bytes(data)
+
+
+def broken_fax() -> bytes:
+    data = bytearray(encode_image(noise(48, 64, 1) // 128 * 255, "TIFF", compression="group4"))
+    with Image.open(io.BytesIO(data)) as image:
+        [start], [length] = image.tag_v2[273], image.tag_v2[279]  # type: ignore[attr-defined]
+    data[start + length // 2 : start + length] = bytes(length - length // 2)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("data", [broken_tags(), broken_fax()], ids=["tags", "fax"])
+def test_pillow_says_nothing_of_its_own(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tiff").write_bytes(data)
     code = (
         "import sys; from mdtool.media.image.decode_image import *\n"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pyvips
+from cli_runner import run
 from make_images import PLACE, SERIAL, camera_exif, encode_16_bit, encode_image, icc, noise, smooth, thumbnail, xmp
 from PIL import Image, ImageOps, PngImagePlugin
 from PIL.JpegImagePlugin import get_sampling
@@ -340,6 +341,16 @@ def test_damaged_exif_is_left_out_or_whole() -> None:
         for value in range(13):
             bad = exif[:at] + bytes([value]) + exif[at + 1 :]
             assert thumbnail()[:20] not in sanitize_exif(bad, 10, 10)
+
+
+def test_damaged_tags_write_nothing_of_pillow_to_stderr(tmp_path: Path) -> None:
+    data = bytearray(encode_image(smooth(), "TIFF"))
+    strips = data.index(struct.pack("<HH", 0x0117, 4))  # StripByteCounts, LONG
+    data[strips + 4 : strips + 8] = struct.pack("<I", 10_000)
+    (tmp_path / "a.tif").write_bytes(data)
+    outcome = run("redact", "a.tif", "-o", "b.tif", "--keep-metadata", cwd=tmp_path)
+    assert outcome.lines
+    assert all(line.startswith("mdtool: a.tif: ") for line in outcome.lines), outcome.err
 
 
 def test_keep_metadata_in_tiff_keeps_xmp_and_says_what_is_lost() -> None:

@@ -108,7 +108,8 @@ export function drawBox({ x_min: x, y_min: y, x_max: right, y_max: bottom }, lab
   title.textContent = titled(label, score);
   rect.append(title);
   byId("overlay").append(rect);
-  mark(x, Math.max(y, 0.03), label);
+  const atEnd = x > 0.6; // where the label would not fit into the picture
+  mark(atEnd ? right : x, Math.max(y, 0.03), label, { className: atEnd ? "end" : "" });
 }
 
 /** Draw a point; hovering shows its label and score. */

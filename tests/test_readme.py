@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from mdtool.cli import app
+from mdtool.cli.evaluate_sets import TaskGroup
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_media"
@@ -99,6 +100,7 @@ def test_the_program_understands_every_command(page: Path, here: Path, monkeypat
         for words in calls(line):
             command = get_command(app)
             while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
+                words = command.with_command(words) if isinstance(command, TaskGroup) else words
                 command = command.commands[words.pop(0)]
             if not isinstance(command, TyperGroup):
                 command.make_context("mdtool", words)

@@ -28,6 +28,10 @@ class TaskGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that is named, by its own name or by that of a task."""
+        return super().resolve_command(ctx, self.with_command(args))
+
+    def with_command(self, args: list[str]) -> list[str]:
+        """Put the command before the name of a task. Raises UsageError if the first word is neither."""
         if args and args[0] not in self.commands:
             from mdtool.jobs.evals.tasks.table import TASKS
 
@@ -35,8 +39,8 @@ class TaskGroup(TyperGroup):
                 raise UsageError(
                     f"{args[0]}: there is no such task ({', '.join(TASKS)}) or command ({', '.join(self.commands)})"
                 )
-            args = [TASK_COMMAND, *args]
-        return super().resolve_command(ctx, args)
+            return [TASK_COMMAND, *args]
+        return args
 
 
 def task_names() -> list[tuple[str, str]]:

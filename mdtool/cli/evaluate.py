@@ -75,7 +75,10 @@ def evaluate_sampling(
     rows = []
     for clip in clips:
         with_truth = Clip(clip.name, clip, Path(f"{clip}.gt.json"))
-        row = compare_sampling(with_truth, loaded, request=request, redaction=redaction)
+        try:
+            row = compare_sampling(with_truth, loaded, request=request, redaction=redaction)
+        except InputError as error:
+            raise InputError(f"{clip}: {error}") from error
         if json:
             write_json_record(row.as_dict())
         rows.append(row)

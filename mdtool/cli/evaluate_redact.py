@@ -8,7 +8,7 @@ import typer
 from mdtool.cli.options.frames import Sample, Threshold
 from mdtool.cli.options.model import ModelName
 from mdtool.console import Console, one_line
-from mdtool.errors import ExitCode, InputError
+from mdtool.errors import ExitCode
 from mdtool.stdout import write_json_record, write_stdout
 
 Prompts = Annotated[
@@ -63,10 +63,12 @@ def evaluate_redact(
     mdtool eval redact MOT17/train -p person --model moondream2
     mdtool eval redact WIDER/ --model centerface --limit 500
     """
+    from mdtool.jobs.each_input import each_input
     from mdtool.jobs.evals.exposure import Exposure, recall_table, table, total
     from mdtool.jobs.evals.ground_truth.clips import find_clips
     from mdtool.jobs.evals.redaction import evaluate_redaction
     from mdtool.jobs.redact.effect import Redaction
+    from mdtool.media.sources.inputs import Input
     from mdtool.model_selection import ComputeConfig, load_model
     from mdtool.pipeline.annotate import AnalysisRequest
     from mdtool.tracking.sampling import parse_sampling
@@ -74,29 +76,27 @@ def evaluate_redact(
 
     request = AnalysisRequest(tuple(prompt), threshold, parse_sampling(sample))
     redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
-    clips = find_clips(clip, truth)[:limit]
+    clips = {Input(one.media, Path(one.name), str(one.media)): one for one in find_clips(clip, truth)[:limit]}
     is_folder = clip.is_dir()
     loaded = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
     console = Console()
     exposures: list[Exposure] = []
-    for number, one in enumerate(clips, 1):
-        try:
-            exposures.append(evaluate_redaction(one, loaded, request=request, redaction=redaction))
-        except InputError as error:
-            if len(clips) == 1:
-                raise
-            console.error(str(error))
-            continue
+
+    def evaluate(source: Input) -> ExitCode:
+        exposure = evaluate_redaction(clips[source], loaded, request=request, redaction=redaction)
+        exposures.append(exposure)
         if json:
-            write_json_record(exposures[-1].as_dict())
+            write_json_record(exposure.as_dict())
         if is_folder:
-            console.progress(str(clip), number, len(clips), one.name)
+            console.progress(str(clip), len(exposures), len(clips), exposure.clip)
+        return ExitCode.OK
+
+    code = each_input(clips, evaluate, console)
     console.clear()
     if json and is_folder:
         write_json_record(total(exposures).total_as_dict(len(exposures)))
-    elif not json:
+    elif exposures and not json:
         rows = [*exposures, total(exposures)] if len(exposures) > 1 else exposures
         lines = [*table(rows), *(["", *recall_table(total(exposures))] if is_folder else [])]
         write_stdout("\n".join(map(one_line, lines)) + "\n")
-    if len(exposures) < len(clips):
-        raise typer.Exit(ExitCode.SOME_FAILED)
+    raise typer.Exit(code)

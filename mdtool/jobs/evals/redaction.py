@@ -50,17 +50,14 @@ def evaluate_redaction(clip: Clip, model: VisionModel, *, request: AnalysisReque
         return detect(images)
 
     inference = ModelInference(request, counted, model.name)
-    try:
-        frames = clock.each("annotate", _annotated(clip.media, inference, clock))
-        for number, (info, findings, duration) in enumerate(frames):
-            masked = _mask(info, findings, redaction)
-            meter.add(masked, _true_frame(truth, number, info), info.time, duration, analysed=findings.analysed)
-    except InputError as error:
-        raise InputError(f"{clip.media}: {error}") from error
+    frames = clock.each("annotate", _annotated(clip.media, inference, clock))
+    for number, (info, findings, duration) in enumerate(frames):
+        masked = _mask(info, findings, redaction)
+        meter.add(masked, _true_frame(truth, number, info), info.time, duration, analysed=findings.analysed)
     exposure = meter.finish()
     exposure.seconds = clock.seconds["annotate"]
     if exposure.frames < len(truth.frames):
-        raise InputError(f"{truth.path}: has {len(truth.frames)} frames, {clip.media} has {exposure.frames}")
+        raise InputError(f"has {exposure.frames} frames, {truth.path} has {len(truth.frames)}")
     return exposure
 
 

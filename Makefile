@@ -1,6 +1,8 @@
 # On a fresh machine with Python (3.11 or later) and make: `make demo`, `make test`; `make test-all` is the long form.
 PYTHON ?= python3
 BIN := .venv/bin
+# Options of pip: CI gives the versions that are locked in .ci/constraints.txt.
+PIN ?=
 
 .PHONY: demo test test-all lint docs kernels sanitize neon gpu fuzz kill leaks clean
 
@@ -81,8 +83,8 @@ leaks: .venv/installed
 
 .venv/installed: pyproject.toml setup.py $(wildcard engine/kernels/native/*)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps 'moondream>=2.6,<3' # its HTTP client; the rest would bring its engine
+	$(BIN)/python -m pip install --quiet $(PIN) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIN) --no-deps 'moondream>=2.6,<3' # its HTTP client; the rest would bring its engine
 	@touch $@
 
 clean:

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from mdtool.errors import InputError
 from mdtool.interruption import raise_if_interrupted
 
+if TYPE_CHECKING:
+    import numpy as np
 if sys.platform != "win32":
     import resource
 
@@ -86,10 +87,10 @@ class Account:
             self.alive += size
             self.changed.notify_all()
 
-    def add_while_alive(self, pixels: np.ndarray) -> None:
+    def add_while_alive(self, pixels: "np.ndarray") -> None:
         """Add the bytes of an array until it is freed, with all views of it."""
-        owner = pixels
-        while isinstance(owner.base, np.ndarray):
+        owner: Any = pixels
+        while isinstance(owner.base, type(pixels)):
             owner = owner.base
         self.add(owner.nbytes)
         weakref.finalize(owner, self.add, -owner.nbytes).atexit = False
@@ -188,7 +189,7 @@ class Turn:
             self._reserved += more
             account.add(more)
 
-    def keep(self, pixels: np.ndarray) -> None:
+    def keep(self, pixels: "np.ndarray") -> None:
         """Note what is left of the input once it has been read."""
         self._pixels.append(pixels)
 
@@ -212,7 +213,7 @@ def reserve(needed: int) -> None:
         turn.reserve(needed)
 
 
-def kept(pixels: np.ndarray) -> np.ndarray:
+def kept(pixels: "np.ndarray") -> "np.ndarray":
     """Note that these pixels are what is left of an input, if this thread reads ahead; return them."""
     if turn := getattr(_thread, "turn", None):
         turn.keep(pixels)

@@ -31,8 +31,8 @@ Memory = Annotated[
     typer.Option(
         "--memory",
         callback=_choose_budget,
-        help="Most memory for the decoded frames or pictures of an input, which fails if it takes more. Default: a "
-        "quarter of that of the machine or the container.",
+        help="Most memory for decoded frames and pictures: an input that takes more fails, and one that is read ahead "
+        "waits until others have left room. Default: a quarter of that of the machine or the container.",
         metavar="SIZE",
     ),
 ]

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -62,7 +63,6 @@ class Tally:
     """Counts of a run."""
 
     inputs: Counter[str] = field(default_factory=Counter)
-    answered: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
 
 
@@ -321,13 +321,14 @@ def _save(folder: Path, data: bytes, what: str) -> None:
 
 
 def run(
-    seed: int, save: Path, *, seconds: float | None = None, inputs: int | None = None,
+    seed: int, tally: Tally, save: Path, *, seconds: float | None = None, inputs: int | None = None,
     formats: Sequence[str] = (), first: int = 0,
-) -> Tally:  # fmt: skip
+) -> None:  # fmt: skip
     """Try inputs of all formats in turn, until the time or the number is reached.
 
     Args:
         seed: Of the damage.
+        tally: Counts; also what was done before an interruption.
         save: Folder for the inputs that the program does not answer as it should.
         seconds: How long; None for no limit.
         inputs: How many; None for no limit.
@@ -335,11 +336,11 @@ def run(
         first: The turn to begin with.
     """
     forked.preload()
-    tally, end, turn = Tally(), time.monotonic() + (seconds or 1e9), first
+    end, turn = time.monotonic() + (seconds or 1e9), first
     while True:
         for form in formats or targets():
             if time.monotonic() > end or (inputs is not None and tally.inputs.total() >= inputs):
-                return tally
+                return
             fuzz(form, turn, seed, tally, save)
         turn += 1
 
@@ -357,10 +358,12 @@ def main() -> int:
     shutil.rmtree(given.save, ignore_errors=True)
     print(f"seed {given.seed}", flush=True)
     begin = time.monotonic()
-    tally = run(
-        given.seed, given.save, seconds=None if given.inputs else given.seconds, inputs=given.inputs,
-        formats=given.format, first=given.first,
-    )  # fmt: skip
+    tally = Tally()
+    with suppress(KeyboardInterrupt):
+        run(
+            given.seed, tally, given.save, seconds=None if given.inputs else given.seconds, inputs=given.inputs,
+            formats=given.format, first=given.first,
+        )  # fmt: skip
     print(json.dumps({"inputs": tally.inputs, "problems": tally.problems}, indent=2))
     print(f"{tally.inputs.total()} inputs, {tally.problems.total()} problems, {time.monotonic() - begin:.0f} s")
     return bool(tally.problems)

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -199,17 +200,18 @@ def keys(place: Path) -> list[str]:
     return sorted(f"{one.get('input', one.get('source'))} {one.get('frame')} {one.get('time')}" for one in records)
 
 
-def run(seed: int, *, seconds: float | None = None, kills: int | None = None) -> Tally:
+def run(seed: int, tally: Tally, *, seconds: float | None = None, kills: int | None = None) -> None:
     """Kill all scenarios in turn, until the time or the number is reached.
 
     Args:
         seed: Of the moments and signals.
+        tally: Counts; also what was done before an interruption.
         seconds: How long; None for no limit.
         kills: How many; None for no limit.
     """
     forked.preload()
     media()
-    tally, end = Tally(), time.monotonic() + (seconds or 1e9)
+    end = time.monotonic() + (seconds or 1e9)
     with tempfile.TemporaryDirectory(prefix="mdtool-kill-") as name:
         before = os.environ.get("TMPDIR")
         try:
@@ -217,7 +219,7 @@ def run(seed: int, *, seconds: float | None = None, kills: int | None = None) ->
             while True:
                 for scenario in SCENARIOS:
                     if time.monotonic() > end or (kills is not None and tally.kills.total() >= kills):
-                        return tally
+                        return
                     killer.round(scenario)
         finally:
             os.environ.pop("TMPDIR")
@@ -234,7 +236,9 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     print(f"seed {given.seed}", flush=True)
-    tally = run(given.seed, seconds=None if given.kills else given.seconds, kills=given.kills)
+    tally = Tally()
+    with suppress(KeyboardInterrupt):
+        run(given.seed, tally, seconds=None if given.kills else given.seconds, kills=given.kills)
     print(json.dumps({"kills": tally.kills, "rounds": tally.rounds}))
     print(f"{tally.kills.total()} kills, {len(tally.problems)} problems")
     return bool(tally.problems)

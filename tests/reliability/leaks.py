@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -223,7 +224,10 @@ def try_one(seed: int, number: int, folder: Path, tally: Tally, save: Path) -> N
         frames, faces, visible = json.loads((place / "found.json").read_text())
         tally.frames += frames
         tally.faces += faces
-        problems += [f"exit code {outcome.code}, {what}" for what in visible]
+        if outcome.code == 0:
+            problems += visible
+        elif visible:
+            tally.clips[f"exit code {outcome.code}, with a face in the output"] += 1
     tally.clips[f"{kind}: exit code {outcome.code}"] += 1
     for problem in problems:
         line = f"seed {seed}, clip {number} (.{ending}, {kind}): {problem}"
@@ -233,18 +237,21 @@ def try_one(seed: int, number: int, folder: Path, tally: Tally, save: Path) -> N
         shutil.copy(source, save / f"{seed}-{number}.{ending}")
 
 
-def run(seed: int, save: Path, *, seconds: float | None = None, clips: int | None = None, first: int = 0) -> Tally:
+def run(
+    seed: int, tally: Tally, save: Path, *, seconds: float | None = None, clips: int | None = None, first: int = 0
+) -> None:
     """Try damaged clips, until the time or the number is reached.
 
     Args:
         seed: Of the damage.
+        tally: Counts; also what was done before an interruption.
         save: Folder for the clips in which a face is left.
         seconds: How long; None for no limit.
         clips: How many; None for no limit.
         first: Number of the first clip.
     """
     forked.preload()
-    tally, end, number = Tally(), time.monotonic() + (seconds or 1e9), first
+    end, number = time.monotonic() + (seconds or 1e9), first
     before, save = Path.cwd(), save.absolute()
     with tempfile.TemporaryDirectory(prefix="mdtool-leaks-") as name:
         folder = Path(name)
@@ -255,7 +262,6 @@ def run(seed: int, save: Path, *, seconds: float | None = None, clips: int | Non
             try_one(seed, number, folder, tally, save)
             number += 1
         os.chdir(before)
-    return tally
 
 
 def main() -> int:
@@ -269,7 +275,9 @@ def main() -> int:
     given = options.parse_args()
     print(f"seed {given.seed}", flush=True)
     seconds = None if given.clips else given.seconds
-    tally = run(given.seed, given.save, seconds=seconds, clips=given.clips, first=given.first)
+    tally = Tally()
+    with suppress(KeyboardInterrupt):
+        run(given.seed, tally, given.save, seconds=seconds, clips=given.clips, first=given.first)
     print(json.dumps(tally.clips, indent=2, sort_keys=True))
     print(
         f"{tally.clips.total()} clips, {tally.frames} frames and {tally.faces} true faces looked at, "

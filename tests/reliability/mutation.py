@@ -3,10 +3,12 @@
 import random
 import re
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 LIMITS = (0, 1, 2, 3, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 HEAD_BYTES = 600  # where most formats state sizes and kinds
 MAX_CHANGES = 8
+ORDERS: tuple[Literal["big"], Literal["little"]] = ("big", "little")
 MAX_BYTES = 4 << 20
 TOKENS = (
     b"-1", b"0", b"1e308", b"NaN", b"null", b"true", b"[]", b"{}", b'""', b"[" * 3000, b"9" * 400, b"%s", b"\0",
@@ -53,11 +55,11 @@ def _set_byte(data: bytearray, others: Sequence[bytes], rng: random.Random) -> N
 def _set_integer(data: bytearray, others: Sequence[bytes], rng: random.Random) -> None:
     at, size = _place(data, rng), rng.choice((1, 2, 4, 8))
     value = rng.choice((rng.choice(LIMITS), rng.getrandbits(8 * size), (1 << 8 * size) - rng.choice(LIMITS[:8])))
-    data[at : at + size] = (value % (1 << 8 * size)).to_bytes(size, rng.choice(("big", "little")))
+    data[at : at + size] = (value % (1 << 8 * size)).to_bytes(size, rng.choice(ORDERS))
 
 
 def _add_to_integer(data: bytearray, others: Sequence[bytes], rng: random.Random) -> None:
-    at, size, order = _place(data, rng), rng.choice((1, 2, 4)), rng.choice(("big", "little"))
+    at, size, order = _place(data, rng), rng.choice((1, 2, 4)), rng.choice(ORDERS)
     value = int.from_bytes(data[at : at + size], order) + rng.randint(-16, 16)
     data[at : at + size] = (value % (1 << 8 * size)).to_bytes(size, order)
 

@@ -109,7 +109,8 @@ def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
     writer.add_layer_norm_rms_eps(text.norm_eps)
     writer.add_shortconv_l_cache(text.conv_L_cache)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
-    special = ["<|image_start|>", "<|image_end|>", "<image>", "<|img_thumbnail|>"]
+    special = ["<|startoftext|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
+    special += ["<|image_start|>", "<|image_end|>", "<image>", "<|img_thumbnail|>"]
     special += [f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)]
     known = [*special, *sorted(ByteLevel.alphabet()), "ab"]
     tokens = known + [f"<unused{number}>" for number in range(text.vocab_size - len(known))]
@@ -119,7 +120,7 @@ def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(["a b"])  # it wants one
-    writer.add_eos_token_id(0)
+    writer.add_eos_token_id(2)
 
 
 def _add_clip_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:

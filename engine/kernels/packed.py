@@ -112,7 +112,7 @@ def linear_step(
 
 
 def multiply_few_rows(
-    weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int, norm: Norm | None = None
+    weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int, *, norm: Norm | None = None
 ) -> Tensor:
     """Return activation(norm(x) W^T + bias) for few rows of x: (rows, in) float32 or bfloat16, in the dtype of x."""
     x = x.contiguous()

@@ -26,7 +26,7 @@ def linear_of_rms_norm(linear: LinearLayer, x: Tensor, weight: Tensor, eps: floa
     """Return linear(rms_norm(x)), (rows, out), for x: (rows, in)."""
     if isinstance(linear, KernelLinear) and x.shape[0] < LARGE_BATCH_ROWS and weight.dtype == x.dtype:
         norm = KernelNorm(RMS_NORM, eps, weight.data_ptr(), None)
-        return multiply_few_rows(linear.weight, linear.bias, x, NO_ACTIVATION, norm)
+        return multiply_few_rows(linear.weight, linear.bias, x, NO_ACTIVATION, norm=norm)
     return linear(rms_norm(x, weight, eps))
 
 

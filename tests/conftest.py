@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Before anything reads them, here and in the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENCV_FOR_THREADS_NUM"] = "1"  # as many as there are cores work on tests
@@ -16,7 +16,7 @@ for name in [name for name in os.environ if name.startswith("MDTOOL_")]:
     del os.environ[name]
 
 # How long an example takes says more of what else the machine is doing than of the code.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

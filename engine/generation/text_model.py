@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from engine.generation.transformer import Transformer
+from engine.layers.fused_linear import linear_of_rms_norm
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import make_linear
-from engine.layers.norms import rms_norm
 from engine.layers.parameters import ParameterReader
 from engine.quantization.formats import Matrix
 
@@ -62,4 +62,4 @@ class TextModel:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Compute logits (rows, vocabulary) from hidden states (rows, dim)."""
-        return self.head(rms_norm(hidden, self.norm, self.eps))
+        return linear_of_rms_norm(self.head, hidden, self.norm, self.eps)

@@ -111,11 +111,15 @@ def linear_step(
     return step
 
 
-def multiply_few_rows(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int) -> Tensor:
-    """Return activation(x W^T + bias) for few rows of x: (rows, in) float32 or bfloat16, in the dtype of x."""
+def multiply_few_rows(
+    weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int, *, norm: Norm | None = None
+) -> Tensor:
+    """Return activation(norm(x) W^T + bias) for few rows of x: (rows, in) float32 or bfloat16, in the dtype of x."""
     x = x.contiguous()
     y = x.new_empty(x.shape[0], weight.rows)
     step = linear_step(weight, bias, x, y, activation=activation)
+    if norm:
+        step.norm = norm
     _library().mdtool_run_linears(byref(step), c_int64(1), c_int64(len(x)), _threads())
     return y
 

@@ -313,6 +313,13 @@ EXPORT void mdtool_attend_many(const ManyRowsAttention* step, int32_t threads) {
 
 EXPORT void mdtool_convolve(const ConvolutionStep* step, int32_t threads) { convolve(step, threads); }
 
+// Write the place of the first of the greatest numbers of each row, or -1 if a number in it is NaN or infinite.
+EXPORT void mdtool_find_greatest(const Rows* x, int64_t columns, int64_t rows, int64_t* places, int32_t threads) {
+  parallel_for(rows, threads, [&](int, int64_t begin, int64_t end) {
+    table->find_greatest(*x, columns, begin, end, places);
+  });
+}
+
 // Extend the caches only.
 EXPORT void mdtool_extend_caches(const AttentionStep* step, int32_t threads) { begin_attention(step, threads); }
 

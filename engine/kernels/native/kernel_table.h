@@ -12,6 +12,7 @@
 #include "attention.h"
 #include "attention_many_rows.h"
 #include "short_conv.h"
+#include "greatest.h"
 #if defined(KERNELS_GEMM)
 #include KERNELS_GEMM
 #endif
@@ -55,6 +56,6 @@ extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows,    normalize_ro
                                     linear_chunks, widen_rows,       convert_rows,    finish_sums,
                                     multiply_many, begin_row,        attend_group,    rotate_rows,
                                     attend_many_rows, convolve_chunks, narrow_rows,   bfloat16_task_count,
-                                    bfloat16_linear};
+                                    bfloat16_linear, find_greatest};
 
 }  // namespace kernels

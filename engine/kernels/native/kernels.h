@@ -36,6 +36,8 @@ struct KernelTable {
   void (*narrow)(const LinearStep&, int64_t begin, int64_t end, float* numbers, const Rows& out);
   int64_t (*bfloat16_task_count)(const LinearStep&, int64_t rows);
   void (*bfloat16_linear)(const LinearStep&, const Rows& x, int64_t rows, int64_t begin, int64_t end);
+  // Rows of x; `places` of all of them.
+  void (*find_greatest)(const Rows& x, int64_t columns, int64_t begin, int64_t end, int64_t* places);
 };
 
 constexpr int kMaxQueries = 4;  // rows of scores that `attend` needs room for

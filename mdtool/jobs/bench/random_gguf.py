@@ -1,7 +1,8 @@
 """Writes GGUF files of a model's shapes with random weights, for other engines to be timed with.
 
-Text models have Q4_0. Moondream 2's is llama.cpp's `phi2`: one norm a layer, attention and feed-forward network beside
-each other, GELU without a gate, rotary embeddings of half a head. LFM2-VL's is `lfm2`, with its vision part in Q8_0.
+Text models have Q4_0, and as in the standard quantiser's files an output head in Q6_K. Moondream 2's is llama.cpp's
+`phi2`: one norm a layer, attention and feed-forward network beside each other, GELU without a gate, rotary embeddings
+of half a head. LFM2-VL's is `lfm2`, with its vision part in Q8_0.
 """
 
 import math
@@ -24,6 +25,8 @@ from engine.moondream.config import TextConfig
 from mdtool.jobs.bench.random_tensors import add_vision_metadata, write_tensors
 
 BLOCK = 32  # weights that share a scale
+K_BLOCK = 256  # weights of a block of Q6_K
+HEADS = ("output.weight", "token_embd.weight")  # the output head: the second if it is tied to the embeddings
 POSITIONS = "v.position_embd.weight"
 
 
@@ -75,17 +78,22 @@ def _write(
     *,
     kind: str = "Q4_0",
 ) -> None:
-    """Write a file whose matrices are of one type of blocks, where they fit it."""
+    """Write a file whose matrices are of one type of blocks, the output head of a finer one, where they fit it."""
+    head = next((name for name in HEADS if name in shapes), None)
     writer = gguf.GGUFWriter(path, architecture)
     add_metadata(writer)
     tensors, types = {}, {}
     for name, shape in shapes.items():
         tensors[name] = (shape[0], shape[2]) if len(shape) == 3 else shape  # of kernels over one channel
         if len(shape) == 2 and shape[1] % BLOCK == 0 and name != POSITIONS:
-            types[name] = kind
+            types[name] = _head_type(shape) if name == head else kind
         else:
             types[name] = "F32" if len(shape) in (1, 3) or name == POSITIONS else "F16"
     write_tensors(writer, tensors, types)
+
+
+def _head_type(shape: Shape) -> str:
+    return "Q8_0" if shape[1] % K_BLOCK else "Q6_K"
 
 
 def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
@@ -101,7 +109,8 @@ def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
     writer.add_layer_norm_rms_eps(text.norm_eps)
     writer.add_shortconv_l_cache(text.conv_L_cache)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
-    special = ["<|image_start|>", "<|image_end|>", "<image>", "<|img_thumbnail|>"]
+    special = ["<|startoftext|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
+    special += ["<|image_start|>", "<|image_end|>", "<image>", "<|img_thumbnail|>"]
     special += [f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)]
     known = [*special, *sorted(ByteLevel.alphabet()), "ab"]
     tokens = known + [f"<unused{number}>" for number in range(text.vocab_size - len(known))]
@@ -111,7 +120,7 @@ def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(["a b"])  # it wants one
-    writer.add_eos_token_id(0)
+    writer.add_eos_token_id(2)
 
 
 def _add_clip_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:

@@ -16,7 +16,10 @@ void mdtool_quantize_rows(const Rows*, int64_t, const Norm*, int64_t, int8_t*, i
 void mdtool_widen(const Matrix*, int64_t, int64_t, int8_t*, float*, int32_t);
 void mdtool_finish(const LinearStep*, const int32_t*, int64_t, int64_t, const float*, const float*, int64_t, int32_t);
 void mdtool_run_linears(const LinearStep*, int64_t, int64_t, int32_t);
+void mdtool_convert(const Matrix*, int64_t, int64_t, const Rows*, int32_t);
 void mdtool_attend(const AttentionStep*, int32_t);
+void mdtool_rotate(const Rotation*, int32_t);
+void mdtool_attend_many(const ManyRowsAttention*, int32_t);
 void mdtool_convolve(const ConvolutionStep*, int32_t);
 }
 
@@ -44,15 +47,19 @@ struct Numbers {
   Rows rows(int64_t stride) { return {bytes.data(), stride, dtype}; }
 };
 
-// Run with the best kernels and with the portable ones, and compare the bytes that they leave.
+// Run with the best kernels and with the portable ones, and compare the bytes that they write, and those that they update.
 template <typename Run>
-void compare(const char* what, const char* best, std::vector<std::vector<uint8_t>*> written, Run run) {
+void compare(const char* what, const char* best, std::vector<std::vector<uint8_t>*> written, Run run,
+             std::vector<std::vector<uint8_t>*> updated = {}) {
+  std::vector<std::vector<uint8_t>> before, found;
+  for (auto* bytes : updated) before.push_back(*bytes);
+  for (auto* bytes : written) before.emplace_back(bytes->size());
+  written.insert(written.begin(), updated.begin(), updated.end());
   mdtool_select_kernels(best);
   run();
-  std::vector<std::vector<uint8_t>> found;
-  for (auto* bytes : written) {
-    found.push_back(*bytes);
-    std::fill(bytes->begin(), bytes->end(), uint8_t(0));
+  for (size_t i = 0; i < written.size(); i++) {
+    found.push_back(*written[i]);
+    *written[i] = before[i];
   }
   mdtool_select_kernels("portable");
   run();
@@ -153,17 +160,74 @@ void compare_blocks(const char* best, int64_t rows, int32_t dtype) {
   }
 }
 
-void compare_attention(const char* best, int64_t heads, int64_t kv_heads, int64_t dim, int32_t dtype, bool interleaved) {
+// Weights in 16 bits, of any normal numbers up to about 2.
+void compare_floats(const char* best, int64_t rows, int64_t columns, int32_t dtype) {
+  constexpr int64_t kOutputs = 21;
+  for (int32_t format : {kHalves, kBFloat16s}) {
+    std::vector<uint8_t> weights(size_t(2 * kOutputs * columns));
+    for (size_t i = 0; i < weights.size(); i += 2) {
+      weights[i] = uint8_t(generator());
+      weights[i + 1] = uint8_t(generator() & 0x83) | (generator() & 1 ? 0x3c : 0x38);
+    }
+    Matrix matrix{format, 0, kOutputs, columns, weights.data(), nullptr, nullptr};
+    Numbers x(dtype, rows * columns), y(dtype, rows * kOutputs), wide(dtype, kOutputs * columns);
+    LinearStep step{};
+    step.x = x.rows(columns);
+    step.columns = columns;
+    step.weight = matrix;
+    step.y = y.rows(kOutputs);
+    compare("floats", best, {&y.bytes}, [&] { mdtool_run_linears(&step, 1, rows, 1); });
+    Rows out = wide.rows(columns);
+    compare("conversion", best, {&wide.bytes}, [&] { mdtool_convert(&matrix, 0, kOutputs, &out, 1); });
+  }
+}
+
+void compare_rotation(const char* best, int64_t dim, int64_t rotary_dim, int32_t dtype, bool interleaved) {
+  constexpr int64_t kRows = 3, kHeads = 4;
+  Numbers x(dtype, kRows * kHeads * dim), y(dtype, kRows * kHeads * dim);
+  Numbers cos(kFloat32, kRows * rotary_dim / 2), sin(kFloat32, kRows * rotary_dim / 2);
+  Rotation step{{x.bytes.data(), kHeads * dim, dim}, {y.bytes.data(), dim, kRows * dim},
+                reinterpret_cast<float*>(cos.bytes.data()), reinterpret_cast<float*>(sin.bytes.data()),
+                kRows, kHeads, dim, rotary_dim, interleaved, dtype};
+  compare("rotation", best, {&y.bytes}, [&] { mdtool_rotate(&step, 1); });
+}
+
+void compare_attention_of_many_rows(const char* best, int64_t dim, int64_t rows, int32_t dtype, bool causal) {
+  constexpr int64_t kHeads = 2, kKvHeads = 1, kPrefix = 230;
+  Numbers queries(dtype, rows * kHeads * dim), output(dtype, rows * kHeads * dim);
+  Numbers keys(dtype, kPrefix * dim), values(dtype, kPrefix * dim), own_keys(dtype, rows * dim), own_values(dtype, rows * dim);
+  KeyValueRows parts[] = {{{keys.bytes.data(), dim, 0}, {values.bytes.data(), dim, 0}, kPrefix},
+                          {{own_keys.bytes.data(), dim, 0}, {own_values.bytes.data(), dim, 0}, rows}};
+  ManyRowsAttention step{{queries.bytes.data(), kHeads * dim, dim}, output.rows(kHeads * dim), parts, 2,
+                         kPrefix + rows, rows, kHeads, kKvHeads, dim, 1 / std::sqrt(float(dim)), causal};
+  compare("attention of many rows", best, {&output.bytes}, [&] { mdtool_attend_many(&step, 1); });
+}
+
+// Rows of a cache: numbers, or bytes and a scale.
+std::vector<uint8_t> cached(int32_t dtype, int64_t rows, int64_t dim) {
+  if (dtype != kInt8Rows) return Numbers(dtype, rows * dim).bytes;
+  std::vector<uint8_t> bytes;
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t i = 0; i < dim; i++) bytes.push_back(uint8_t(generator()));
+    std::vector<uint8_t> scale = Numbers(kFloat32, 1, 0.01f).bytes;
+    bytes.insert(bytes.end(), scale.begin(), scale.end());
+  }
+  return bytes;
+}
+
+void compare_attention(const char* best, int64_t heads, int64_t kv_heads, int64_t dim, int32_t dtype, int32_t cache_dtype,
+                       bool interleaved) {
   constexpr int64_t kRows = 4, kPrefix = 45, kOwn = 9;
+  int64_t cache_width = cache_dtype == kInt8Rows ? dim + 4 : dim;
   int64_t width = (heads + 2 * kv_heads) * dim;
   Numbers qkv(dtype, kRows * width), output(dtype, kRows * heads * dim), queries(kFloat32, kRows * heads * dim);
   Numbers cos(kFloat32, kRows * dim / 2), sin(kFloat32, kRows * dim / 2), norm(dtype, dim);
-  Numbers keys(dtype, kv_heads * kPrefix * dim), values(dtype, kv_heads * kPrefix * dim);
-  KeyValues shared{keys.bytes.data(), values.bytes.data(), kPrefix * dim, kPrefix};
-  std::vector<Numbers> own;
-  for (int i = 0; i < 4; i++) own.emplace_back(dtype, kv_heads * kOwn * dim);
+  auto keys = cached(cache_dtype, kv_heads * kPrefix, dim), values = cached(cache_dtype, kv_heads * kPrefix, dim);
+  KeyValues shared{keys.data(), values.data(), kPrefix * cache_width, kPrefix};
+  std::vector<std::vector<uint8_t>> own;
+  for (int i = 0; i < 4; i++) own.push_back(cached(cache_dtype, kv_heads * kOwn, dim));
   auto sequence = [&](int64_t first, int64_t rows, int32_t causal, int i) {
-    KeyValues cache{own[size_t(i)].bytes.data(), own[size_t(i) + 1].bytes.data(), kOwn * dim, 5};
+    KeyValues cache{own[size_t(i)].data(), own[size_t(i) + 1].data(), kOwn * cache_width, 5};
     return CachedSequence{first, rows, 5, causal, 1, &shared, cache};
   };
   CachedSequence sequences[] = {sequence(0, 1, 1, 0), sequence(1, 3, interleaved, 2)};
@@ -182,8 +246,8 @@ void compare_attention(const char* best, int64_t heads, int64_t kv_heads, int64_
   step.scale = 1 / std::sqrt(float(dim));
   step.epsilon = 1e-6f;
   step.interleaved = interleaved;
-  step.cache_dtype = dtype;
-  compare("attention", best, {&output.bytes}, [&] { mdtool_attend(&step, 1); });
+  step.cache_dtype = cache_dtype;
+  compare("attention", best, {&output.bytes}, [&] { mdtool_attend(&step, 1); }, {&own[0], &own[1], &own[2], &own[3]});
 }
 
 void compare_convolution(const char* best, int64_t channels, int64_t taps, int32_t dtype) {
@@ -210,11 +274,20 @@ int main() {
         for (int64_t columns : {1, 100, 128, 300, 2200}) compare_linears(best, rows, outputs, columns, dtype);
     for (int64_t rows : {1, 3, 4, 6}) compare_blocks(best, rows, dtype);
     for (int64_t rows : {1, 5, 40}) compare_bfloat16(best, rows);
+    for (int64_t rows : {1, 3, 4, 6})
+      for (int64_t columns : {1, 31, 64, 300}) compare_floats(best, rows, columns, dtype);
     for (int64_t dim : {8, 64, 72, 128})
       for (bool interleaved : {false, true}) {
-        compare_attention(best, 2, 2, dim, dtype, interleaved);
-        compare_attention(best, 6, 2, dim, dtype, interleaved);
+        for (int32_t cache : {dtype, int32_t(kInt8Rows)}) {
+          compare_attention(best, 2, 2, dim, dtype, cache, interleaved);
+          compare_attention(best, 6, 2, dim, dtype, cache, interleaved);
+        }
+        compare_rotation(best, dim, dim, dtype, interleaved);
+        compare_rotation(best, dim, dim / 4 * 2, dtype, interleaved);
       }
+    for (int64_t dim : {2, 18, 64, 72, 128})
+      for (int64_t rows : {1, 7, 50})
+        for (bool causal : {false, true}) compare_attention_of_many_rows(best, dim, rows, dtype, causal);
   }
   for (int32_t dtype : {kFloat32, kBFloat16})
     for (int64_t channels : {16, 37, 128})

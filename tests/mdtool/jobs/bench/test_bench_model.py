@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +79,7 @@ def test_llama_cpp_gets_random_weights_of_the_same_shape(tmp_path: Path) -> None
     assert sum(int(tensor.n_elements) for tensor in tensors.values()) == weights
     up = tensors["blk.0.ffn_up.weight"]
     assert up.tensor_type == gguf.GGMLQuantizationType.Q4_0
+    assert tensors["output.weight"].tensor_type == gguf.GGMLQuantizationType.Q8_0  # too narrow for Q6_K
     values = gguf.quants.dequantize(up.data, up.tensor_type)
     assert values.shape == (text.ff_dim, text.dim)
     assert values.std() == pytest.approx(text.dim**-0.5, rel=0.02)
@@ -103,6 +105,15 @@ def test_llama_cpp_gets_both_parts_of_an_lfm2vl_in_files_that_we_read_too(tmp_pa
     assert torch.equal(norm, torch.ones_like(norm))
     stored = {tensor.name: tensor.tensor_type for tensor in gguf.GGUFReader(text).tensors}
     assert stored["blk.0.ffn_up.weight"] == gguf.GGMLQuantizationType.Q4_0
+    assert stored["token_embd.weight"] == gguf.GGMLQuantizationType.Q8_0  # the tied head
+
+
+def test_the_output_head_of_random_weights_has_the_type_of_the_standard_quantizer(tmp_path: Path) -> None:
+    text, path = replace(golden_text(), dim=256, n_layers=1), tmp_path / "random.gguf"
+    write_random_gguf(path, text)
+    stored = {tensor.name: tensor.tensor_type for tensor in gguf.GGUFReader(path).tensors}
+    assert stored["output.weight"] == gguf.GGMLQuantizationType.Q6_K
+    assert stored["token_embd.weight"] == gguf.GGMLQuantizationType.Q4_0
 
 
 def test_it_measures_every_step_of_an_lfm2vl(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,9 +45,6 @@ def serve(
     mdtool serve --model moondream2 --model ./Qwen3-VL-2B-Instruct --idle-unload 10m
     mdtool serve --model pocket --host 0.0.0.0 --api-key-file keys.txt
     """
-    from mdtool.server.process import shorten_spinning
-
-    shorten_spinning()
     from engine.contract import NotDownloaded
     from mdtool.console import Console
     from mdtool.model_selection import FACE_MODEL, LoadCallbacks, model_errors, or_pulled

@@ -1,21 +1,8 @@
-"""What the process of a server asks of its threads and its memory."""
+"""What the process of a server asks of its memory."""
 
 import ctypes
 import gc
-import os
 import sys
-
-SPINS = "20000"  # about 1 ms: longer than what lies between two operations of a model
-
-
-def shorten_spinning() -> None:
-    """Let the threads of OpenMP (GCC's) wait busily for 1 ms after a computation instead of 15.
-
-    Meanwhile they hold cores that the answer of this request, and the decoding of the next one, need. It is effective
-    before torch is imported, and where the environment does not say how they wait.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def settle_heap() -> None:

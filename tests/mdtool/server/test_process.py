@@ -1,4 +1,4 @@
-"""What the process of a server asks of its threads and its memory."""
+"""What the process of a server asks of its memory."""
 
 import gc
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mdtool.server.process import SPINS, return_freed_memory, settle_heap, shorten_spinning
+from mdtool.server.process import return_freed_memory, settle_heap
 
 
 @pytest.fixture(autouse=True)
@@ -57,17 +57,3 @@ def test_free_memory_between_what_is_kept_is_returned() -> None:
     return_freed_memory()
     assert before - resident() > 15_000_000
     assert len(kept) == 500
-
-
-def test_threads_spin_shortly_unless_the_environment_says_how_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
-    shorten_spinning()
-    assert os.environ["GOMP_SPINCOUNT"] == "5"
-    monkeypatch.delenv("GOMP_SPINCOUNT")
-    shorten_spinning()
-    assert os.environ["GOMP_SPINCOUNT"] == SPINS
-    monkeypatch.delenv("GOMP_SPINCOUNT")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
-    shorten_spinning()
-    assert "GOMP_SPINCOUNT" not in os.environ

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,8 +183,8 @@ class Doubling:
 
     deadly: frozenset[int]
 
-    def start(self) -> Callable[[list[int]], list[int]]:
-        def run(items: list[int]) -> list[int]:
+    def start(self) -> Callable[[Sequence[int]], list[int]]:
+        def run(items: Sequence[int]) -> list[int]:
             for item in items:
                 if item in self.deadly:
                     os.kill(os.getpid(), signal.SIGKILL)

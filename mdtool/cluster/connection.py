@@ -63,6 +63,7 @@ def _imported() -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
+    ray._private.worker._worker_logs_enabled = False  # else it prints on stdout which actors and nodes were lost
     quiet = {"configure_logging": False, "log_to_driver": False}
     for name in ("ray", "ray.data"):
         logger = logging.getLogger(name)

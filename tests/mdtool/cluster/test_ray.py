@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class Batch:
 
     def start(self) -> subprocess.Popen[str]:
         command = [*COMMAND, *self.arguments("--ray", self.address)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -131,8 +131,8 @@ def test_driver_and_actor_are_killed(batch: Batch) -> None:
     wait_for(lambda: len(batch.records) > done or driver.poll() is not None)
     for process in actors()[:1]:
         os.kill(process, signal.SIGKILL)
-    _, told = driver.communicate(timeout=SECONDS)
-    assert driver.returncode == 0, told
+    out, told = driver.communicate(timeout=SECONDS)
+    assert (driver.returncode, out) == (0, ""), told
     batch.check_each_once()
     assert f"{PICTURES - done} processed, {done} already done" in told
 
@@ -151,9 +151,9 @@ def test_a_node_is_lost(cluster: Any, batch: Batch) -> None:
     driver = batch.start()
     wait_for(lambda: batch.records)
     cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
-    _, told = driver.communicate(timeout=SECONDS)
+    out, told = driver.communicate(timeout=SECONDS)
     cluster.add_node(**NODE)
-    assert driver.returncode == 0, told
+    assert (driver.returncode, out) == (0, ""), told
     batch.check_each_once()
 
 
@@ -183,8 +183,8 @@ class Doubling:
 
     deadly: frozenset[int]
 
-    def start(self) -> Callable[[list[int]], list[int]]:
-        def run(items: list[int]) -> list[int]:
+    def start(self) -> Callable[[Sequence[int]], list[int]]:
+        def run(items: Sequence[int]) -> list[int]:
             for item in items:
                 if item in self.deadly:
                     os.kill(os.getpid(), signal.SIGKILL)

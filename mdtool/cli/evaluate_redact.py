@@ -7,8 +7,9 @@ import typer
 
 from mdtool.cli.options.frames import Sample, Threshold
 from mdtool.cli.options.model import ModelName
-from mdtool.console import Console, one_line
+from mdtool.console import Console
 from mdtool.errors import ExitCode
+from mdtool.escaping import one_line
 from mdtool.stdout import write_json_record, write_stdout
 
 Prompts = Annotated[

@@ -10,8 +10,9 @@ from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import Device, Dtype, ModelName, ModelOptions
 from mdtool.cli.options.outputs import Overwrite
 from mdtool.cli.options.printing import Quiet, Verbose
-from mdtool.console import Console, one_line
+from mdtool.console import Console
 from mdtool.errors import ExitCode, UsageError
+from mdtool.escaping import one_line
 from mdtool.stdout import write_json_record, write_stdout
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mdtool import __version__
+from mdtool.escaping import html_escaped
 from mdtool.report.contents import EmbeddedImage
-from mdtool.report.markup import escape_attribute, escape_text, image_tag, number, table
+from mdtool.report.markup import escape_text, image_tag, number, table
 from mdtool.report.page import POLICY
 from mdtool.report.style import STYLE
 
@@ -52,7 +53,7 @@ def failures_page(
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape_attribute(title)}</title>
+<title>{html_escaped(title)}</title>
 <style>{STYLE}</style>
 </head>
 <body>

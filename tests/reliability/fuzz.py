@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import forked
@@ -137,6 +137,12 @@ def _golden(*names: str) -> Callable[[], list[bytes]]:
     return lambda: [(GOLDEN / name).read_bytes() for name in names]
 
 
+def _seeds(files: Callable[[], dict[str, list[bytes]]], name: str, number: int | None = None) -> list[bytes]:
+    """Return the intact files of a format, or the one of that number."""
+    found = files()[name]
+    return found if number is None else found[number : number + 1]
+
+
 def _of_model(folder: str, file: str, is_text: bool) -> Target:
     ask = _with("query", "0.jpg", "why?", "--model", "model", "--max-tokens", "2")
     return Target(_golden(f"{folder}/{file}"), f"model/{file}", [ask], is_text=is_text, fixed=_checkpoint(folder, file))
@@ -157,12 +163,12 @@ def _targets() -> dict[str, Target]:
     pictures = [_redact, _detect, _embed]
     clips = [_redact_fast, _detect, _moderate]
     targets = {
-        name: Target(lambda name=name: media()[name], f"{{}}.{name}", clips if name in CLIPS else pictures, BATCH)  # type: ignore[misc]
+        name: Target(partial(_seeds, media, name), f"{{}}.{name}", clips if name in CLIPS else pictures, BATCH)
         for name in media()
     }
     for name in ("zip", "tar", "tar.gz"):
-        targets[name] = Target(lambda name=name: corpus()[name], f"{{}}.{name}", [_detect], BATCH)  # type: ignore[misc]
-    text = {
+        targets[name] = Target(partial(_seeds, corpus, name), f"{{}}.{name}", [_detect], BATCH)
+    text: dict[str, tuple[str, list[Callable[[Sequence[str]], Command]], int, Callable[[], dict[str, bytes]]]] = {
         "m3u8": (
             "{}.m3u8",
             [_redact_fast],
@@ -184,20 +190,23 @@ def _targets() -> dict[str, Target]:
         "truth": ("t.json", [_with("eval", "redact", "blink.mp4", "t.json")], 1, _blink),
     }
     for name, (file, commands, batch, fixed) in text.items():
-        targets[name] = Target(lambda name=name: corpus()[name], file, commands, batch, True, fixed)  # type: ignore[misc]
+        targets[name] = Target(partial(_seeds, corpus, name), file, commands, batch, True, fixed)
     for number, ending in enumerate(("json", "toml", "txt")):
         ask = _with("query", "0.jpg", "--questions", f"q.{ending}", "--model", "pocket", "--max-tokens", "4")
-        seeds = lambda number=number: corpus()["questions"][number : number + 1]  # noqa: E731
+        seeds = partial(_seeds, corpus, "questions", number)
         targets[f"questions.{ending}"] = Target(seeds, f"q.{ending}", [ask], is_text=True, fixed=_media_files)
     reuse = [
         _with("redact", "2.mp4", "--from-findings", "f.jsonl", "-o", "out/2.mp4", "--preset", "ultrafast"),
         _with("report", "f.jsonl", "-o", "out/f.html"),
         _with("render", "2.mp4", "--from-findings", "f.jsonl", "-o", "out/2.mp4", "--preset", "ultrafast"),
     ]
-    written = lambda name: lambda: [_written_by_the_program()[name]]  # noqa: E731
-    targets["findings"] = Target(written("findings"), "f.jsonl", reuse, is_text=True, fixed=_media_files)
-    resume = lambda files: ["detect", "0.jpg", "1.png", "2.mp4", "face", "--jsonl", "log.jsonl", *MEMORY]  # noqa: E731
-    targets["results"] = Target(written("results"), "log.jsonl", [resume], is_text=True, fixed=_media_files)
+    targets["findings"] = Target(
+        lambda: [_written_by_the_program()["findings"]], "f.jsonl", reuse, is_text=True, fixed=_media_files
+    )
+    resume = _with("detect", "0.jpg", "1.png", "2.mp4", "face", "--jsonl", "log.jsonl")
+    targets["results"] = Target(
+        lambda: [_written_by_the_program()["results"]], "log.jsonl", [resume], is_text=True, fixed=_media_files
+    )
     for folder in ("moondream2", "lfm2-vl", "qwen3-vl"):
         for file in ("model.safetensors", "config.json", "tokenizer.json"):
             targets[f"{folder}.{file}"] = _of_model(folder, file, file.endswith(".json"))

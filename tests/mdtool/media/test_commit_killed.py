@@ -28,7 +28,7 @@ with AtomicFile(target, overwrite) as file:
 
 def commit(target: Path, overwrite: bool, *options: str | Path) -> int:
     """Commit in another process under strace with these options; return its exit code, or minus a signal."""
-    program = [sys.executable, "-c", COMMIT, target, str(overwrite)]
+    program = [sys.executable, "-c", COMMIT, str(target), str(overwrite)]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout

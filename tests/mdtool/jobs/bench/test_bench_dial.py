@@ -10,7 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageColor
 
 from mdtool.jobs.bench.dial import DialPoint
-from mdtool.jobs.bench.dial_plot import BOTTOM, FIRST, HEIGHT, LAST, QUALITY, TOP, WIDTH, plot
+from mdtool.jobs.bench.dial_plot import FIRST, LAST, QUALITY, plot
+from mdtool.report.chart import BOTTOM, HEIGHT, TOP, WIDTH
 
 pytestmark = pytest.mark.posix("the resource usage that bench reads")
 

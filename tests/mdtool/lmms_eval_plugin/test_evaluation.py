@@ -70,6 +70,7 @@ def test_a_task_runs_from_a_plain_shell(tmp_path: Path) -> None:
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
     ran = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 0, ran.stderr
+    assert "Error during evaluation" not in ran.stdout + ran.stderr, ran.stdout + ran.stderr  # whose exit code is 0 too
     [found] = tmp_path.glob("**/*_results.json")
     results = json.loads(found.read_text())["results"]["drawn"]
     assert (results["right,none"], results["box,none"]) == (0.5, 0.25)

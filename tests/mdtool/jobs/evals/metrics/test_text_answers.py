@@ -27,7 +27,7 @@ WORDS = [
 mixed_texts = st.lists(st.sampled_from(WORDS), max_size=7).map("".join)
 CONTRACTIONS = {
     "dont": "don't", "couldnt've": "couldn't've", "couldn'tve": "couldn't've", "somebody'd": "somebodyd",
-    "aint": "ain't", "yall": "y'all", "y'allll": "y'all'll", "twas": "'twas", "oclock": "o'clock",
+    "aint": "ain't", "yall": "y'all", "y'allll": "y'all'll", "twas": "'twas", "oclock": "o'clock", "thered": "there'd",
 }  # fmt: skip
 NUMBERS = {
     "none": 0, "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,

@@ -47,6 +47,7 @@ def serve(
     """
     from engine.contract import NotDownloaded
     from mdtool.console import Console
+    from mdtool.memory import budget, choose_budget
     from mdtool.model_selection import FACE_MODEL, LoadCallbacks, model_errors, or_pulled
     from mdtool.server.access_log import AccessLog
     from mdtool.server.app import create_app
@@ -57,6 +58,7 @@ def serve(
     console = Console(quiet, verbose=verbose)
     settings = limits.settings(access, jobs, listen.prefix)
     listening = listen.listening
+    choose_budget(budget() // jobs.jobs)  # of each video that is processed side by side
     if not (settings.api_keys or listening.local):
         console.error(
             f"warning: --host {listening.host} lets other machines use this server without a key; --api-key-file asks "

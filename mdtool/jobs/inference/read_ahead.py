@@ -106,6 +106,7 @@ def read_ahead(
     def work() -> None:
         while result := queue.get():
             result.run(read)
+            del result  # and its memory, which this thread would hold until the next one comes
 
     def start_reader() -> None:
         threading.Thread(target=work, name="reader", daemon=True).start()

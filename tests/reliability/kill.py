@@ -139,7 +139,7 @@ class Killer:
         place = self._place(scenario)
         problem = partial(self._problem, name)
         for _ in range(self._rng.randint(1, MAX_KILLS)):
-            by = self._rng.choice(SIGNALS)
+            by, before = self._rng.choice(SIGNALS), _hidden(place)
             child = forked.start(scenario.command, place)
             for _ in range(self._rng.randint(1, max(2, naps))):
                 if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -149,7 +149,7 @@ class Killer:
                 os.kill(child, by)
                 self._tally.kills[name] += 1
             outcome = forked.finish(child, place, SECONDS)
-            self._check_after_kill(outcome, old, new, place, problem)
+            self._check_after_kill(outcome, (old, new), place, before, problem=problem)
         outcome = forked.run(scenario.command, place, SECONDS)
         if outcome.code != 0:
             problem(f"the last run ended with {outcome.code}: {outcome.err[-300:]}")
@@ -172,11 +172,14 @@ class Killer:
     def _check_after_kill(
         self,
         outcome: forked.Outcome,
-        old: dict[str, str],
-        new: dict[str, str],
+        versions: tuple[dict[str, str], dict[str, str]],
         place: Path,
+        before: set[str],
+        *,
         problem: Callable[[str], None],
     ) -> None:
+        """Check what is there after a signal; `before`: what an earlier SIGKILL has left."""
+        old, new = versions
         if outcome.code not in (0, 130, -signal.SIGKILL):
             problem(f"ended with {outcome.code} after a signal: {outcome.err[-300:]}")
         if "Traceback" in outcome.err or "unexpected" in outcome.err:
@@ -187,9 +190,14 @@ class Killer:
         if missing := old.keys() - contents(place / "out").keys():
             problem(f"old outputs are gone: {missing}")
         if outcome.code != -signal.SIGKILL:
-            left = [path.name for path in (place / "out").rglob(".*") if path.name not in (MARK, f".{LONG}.work")]
+            left = sorted(_hidden(place) - before)
             if left or any((self._folder / "tmp").iterdir()):
                 problem(f"left behind after an interruption: {left or 'temporary files'}")
+
+
+def _hidden(place: Path) -> set[str]:
+    """Return the names of temporary files; the work folder of the long video is none."""
+    return {path.name for path in (place / "out").rglob(".*") if path.name not in (MARK, f".{LONG}.work")}
 
 
 def keys(place: Path) -> list[str]:

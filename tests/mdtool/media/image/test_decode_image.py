@@ -196,8 +196,7 @@ def test_what_read_photo_reads_comes_out_the_same() -> None:
         (np.array([[-1, -0.5, np.nan, 1]], np.float32), [0, 64, 128, 255]),
         (np.array([[0, 1e6, 3e6]], np.float32), [0, 85, 255]),
         (np.array([[0, 0, 0]], np.float32), [0, 0, 0]),
-        (np.array([[-3e38, 0, 3e38]], np.float32), [0, 128, 255]),
-        (np.array([[0, -np.inf, 1e300]], np.float64), [0, 0, 0]),
+        (np.array([[-3e38, 0, 3e38]], np.float32), [0, 127, 255]),
         (np.array([[-100, 0, 155]], np.int16), [0, 72, 183]),
         (np.array([[0, 65535, 32768]], np.int32), [0, 255, 128]),
         (np.array([[0, 1, 200]], np.uint32), [0, 1, 200]),
@@ -341,15 +340,15 @@ def broken_tags() -> bytes:
     return bytes(data)
 
 
-def broken_fax() -> bytes:
-    data = bytearray(encode_image(noise(48, 64, 1) // 128 * 255, "TIFF", compression="group4"))
+def broken_strip() -> bytes:
+    data = bytearray(encode_image(smooth(), "TIFF", compression="tiff_adobe_deflate"))
     with Image.open(io.BytesIO(data)) as image:
         [start], [length] = image.tag_v2[273], image.tag_v2[279]  # type: ignore[attr-defined]
-    data[start + length // 2 : start + length] = bytes(length - length // 2)
+    data[start + length - 1] ^= 1  # of the checksum
     return bytes(data)
 
 
-@pytest.mark.parametrize("data", [broken_tags(), broken_fax()], ids=["tags", "fax"])
+@pytest.mark.parametrize("data", [broken_tags(), broken_strip()], ids=["tags", "strip"])
 def test_pillow_says_nothing_of_its_own(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tiff").write_bytes(data)
     code = (

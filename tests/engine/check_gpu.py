@@ -156,12 +156,17 @@ def table(device: str, shape: str, out_of_time: Callable[[], bool]) -> Report:
                     if out_of_time():
                         break
                     how = {"quantize": options.quantize, "compile": options.compile, "batch": batch, "image": name}
-                    rows.append(how | {"load_seconds": load} | _times(model, batch, (height, width)))
+                    try:
+                        times: Report = dict(_times(model, batch, (height, width)))
+                    except Exception:  # such as too little memory for a large batch
+                        times = {"error": traceback.format_exc()}
+                    rows.append(how | {"load_seconds": load} | times)
                     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
             del model
             if device == "cuda":
                 torch.cuda.empty_cache()
-    return {"ok": bool(rows) and not out_of_time(), "rows": rows}
+    ok = bool(rows) and not any("error" in row for row in rows) and not out_of_time()
+    return {"ok": ok, "rows": rows}
 
 
 def _times(model: Moondream, batch: int, size: tuple[int, int]) -> dict[str, float]:

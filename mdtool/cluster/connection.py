@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from mdtool.errors import MdtoolError, UsageError
 from mdtool.interruption import raise_if_interrupted
 
 OBJECT_STORE_BYTES = 200 << 20  # of a cluster on this machine: only names and records pass through it
+CONNECT_SECONDS = 10.0
 FREE_SECONDS = 10.0  # for which an earlier run may still hold its CPUs
 PACKAGE = "--ray needs: pip install 'mdtool[ray]'"
 
@@ -69,6 +71,7 @@ def _connect(ray: Any, address: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [logging.NullHandler()], False
     try:
+        _check_reachable(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise_if_interrupted()
@@ -90,6 +93,13 @@ def _silent_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError if nothing listens at "host:port", for which Ray would wait long."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def _node(state: dict[str, Any]) -> Node:

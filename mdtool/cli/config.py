@@ -14,8 +14,9 @@ from typer.core import TyperGroup
 from mdtool import settings
 from mdtool.cli.completion import with_shell
 from mdtool.console import Console
-from mdtool.errors import MdtoolError, UsageError
+from mdtool.errors import ExitCode, MdtoolError, UsageError
 from mdtool.escaping import one_line
+from mdtool.interruption import raise_if_interrupted
 from mdtool.settings import CommandPath, Commands, SettingLocation, Settings
 from mdtool.stdout import write_json_record, write_stdout
 
@@ -33,6 +34,8 @@ class CommandContext(typer.Context):
         try:
             return super().invoke(callback, *args, **kwargs)
         except MdtoolError as error:
+            if error.code == ExitCode.MODEL:
+                raise_if_interrupted()  # an interruption may surface as an error of the library that it hit
             self._add_origins(error)
             raise
         except Exception as error:

@@ -53,11 +53,12 @@ MAGENTA = ("--style", "solid", "--color", "#ff00ff", "--preset", "ultrafast", "-
 
 @dataclass
 class Tally:
-    """Counts of a run: clips by exit code, frames and true faces that were looked at, and what was found."""
+    """Counts of a run: clips by damage and exit code, those that failed and show a face, frames and faces looked at."""
 
     clips: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     faces: int = 0
+    bare: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -227,7 +228,7 @@ def try_one(seed: int, number: int, folder: Path, tally: Tally, save: Path) -> N
         if outcome.code == 0:
             problems += visible
         elif visible:
-            tally.clips[f"exit code {outcome.code}, with a face in the output"] += 1
+            tally.bare += 1
     tally.clips[f"{kind}: exit code {outcome.code}"] += 1
     for problem in problems:
         line = f"seed {seed}, clip {number} (.{ending}, {kind}): {problem}"
@@ -280,7 +281,8 @@ def main() -> int:
         run(given.seed, tally, given.save, seconds=seconds, clips=given.clips, first=given.first)
     print(json.dumps(tally.clips, indent=2, sort_keys=True))
     print(
-        f"{tally.clips.total()} clips, {tally.frames} frames and {tally.faces} true faces looked at, "
+        f"{tally.clips.total()} clips ({tally.bare} that failed show a face), "
+        f"{tally.frames} frames and {tally.faces} true faces looked at, "
         f"{len(tally.problems)} problems"
     )
     return bool(tally.problems)

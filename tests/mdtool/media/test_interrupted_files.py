@@ -8,6 +8,8 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from cli_runner import run
+from make_media import SAMPLES
 
 from mdtool.interruption import INTERRUPT_EVENT, interrupt
 from mdtool.media.files import atomic_file
@@ -81,3 +83,16 @@ def test_interrupted_before_the_command(name: str) -> None:
         [sys.executable, "-c", START.replace("SIG)", f"{name})")], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (130, "mdtool: interrupted\n")
+
+
+def test_an_error_of_the_model_that_comes_of_an_interruption(tmp_path: Path) -> None:
+    """As where a signal hits a library while it reads weights."""
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    command = ("caption", SAMPLES / "portrait.jpg", "--model", tmp_path)
+    assert run(*command).code == 4
+    INTERRUPT_EVENT.set()
+    try:
+        outcome = run(*command)
+    finally:
+        INTERRUPT_EVENT.clear()
+    assert (outcome.code, outcome.err) == (130, "mdtool: interrupted\n")

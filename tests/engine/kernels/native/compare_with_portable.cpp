@@ -21,6 +21,7 @@ void mdtool_attend(const AttentionStep*, int32_t);
 void mdtool_rotate(const Rotation*, int32_t);
 void mdtool_attend_many(const ManyRowsAttention*, int32_t);
 void mdtool_convolve(const ConvolutionStep*, int32_t);
+void mdtool_find_greatest(const Rows*, int64_t, int64_t, int64_t*, int32_t);
 }
 
 namespace {
@@ -264,6 +265,17 @@ void compare_convolution(const char* best, int64_t channels, int64_t taps, int32
   compare("convolution", best, {&output.bytes, &next.bytes}, [&] { mdtool_convolve(&step, 1); });
 }
 
+void compare_greatest(const char* best, int64_t columns, int32_t dtype) {
+  constexpr int64_t kRows = 3;
+  Numbers x(dtype, kRows * columns);
+  x.set(2 * columns + columns / 2, INFINITY);
+  Rows rows = x.rows(columns);
+  std::vector<uint8_t> places(kRows * sizeof(int64_t));
+  compare("greatest", best, {&places}, [&] {
+    mdtool_find_greatest(&rows, columns, kRows, reinterpret_cast<int64_t*>(places.data()), 1);
+  });
+}
+
 }  // namespace
 
 int main() {
@@ -288,6 +300,7 @@ int main() {
     for (int64_t dim : {2, 18, 64, 72, 128})
       for (int64_t rows : {1, 7, 50})
         for (bool causal : {false, true}) compare_attention_of_many_rows(best, dim, rows, dtype, causal);
+    for (int64_t columns : {1, 15, 100, 1030, 5000}) compare_greatest(best, columns, dtype);
   }
   for (int32_t dtype : {kFloat32, kBFloat16})
     for (int64_t channels : {16, 37, 128})

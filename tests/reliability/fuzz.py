@@ -108,6 +108,10 @@ def _written_by_the_program() -> dict[str, bytes]:
         return {"results": (folder / "log.jsonl").read_bytes(), "findings": (folder / "f.jsonl").read_bytes()}
 
 
+def _written(name: str) -> Callable[[], list[bytes]]:
+    return lambda: [_written_by_the_program()[name]]
+
+
 def _media_files() -> dict[str, bytes]:
     return {"0.jpg": media()["jpg"][0], "1.png": media()["png"][0], "2.mp4": media()["mp4"][0]}
 
@@ -194,10 +198,9 @@ def _targets() -> dict[str, Target]:
         _with("report", "f.jsonl", "-o", "out/f.html"),
         _with("render", "2.mp4", "--from-findings", "f.jsonl", "-o", "out/2.mp4", "--preset", "ultrafast"),
     ]
-    written = lambda name: lambda: [_written_by_the_program()[name]]  # noqa: E731
-    targets["findings"] = Target(written("findings"), "f.jsonl", reuse, is_text=True, fixed=_media_files)
+    targets["findings"] = Target(_written("findings"), "f.jsonl", reuse, is_text=True, fixed=_media_files)
     resume = lambda files: ["detect", "0.jpg", "1.png", "2.mp4", "face", "--jsonl", "log.jsonl", *MEMORY]  # noqa: E731
-    targets["results"] = Target(written("results"), "log.jsonl", [resume], is_text=True, fixed=_media_files)
+    targets["results"] = Target(_written("results"), "log.jsonl", [resume], is_text=True, fixed=_media_files)
     for folder in ("moondream2", "lfm2-vl", "qwen3-vl"):
         for file in ("model.safetensors", "config.json", "tokenizer.json"):
             targets[f"{folder}.{file}"] = _of_model(folder, file, file.endswith(".json"))

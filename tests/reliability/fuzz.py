@@ -166,7 +166,7 @@ def _targets() -> dict[str, Target]:
     }
     for name in ("zip", "tar", "tar.gz"):
         targets[name] = Target(lambda name=name: corpus()[name], f"{{}}.{name}", [_detect], BATCH)  # type: ignore[misc]
-    text = {
+    text: dict[str, tuple[str, Sequence[Callable[[Sequence[str]], Command]], int, Callable[[], dict[str, bytes]]]] = {
         "m3u8": (
             "{}.m3u8",
             [_redact_fast],

@@ -28,7 +28,7 @@ sys.addaudithook(guard)
 import engine, mdtool, mdtool.cli, recipes
 for package in (engine, mdtool, recipes):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if not module.name.endswith(("__main__", "_native")) and "training" not in module.name:
+        if not any(part in module.name for part in ("__main__", "_native", "training", "lmms_eval")):
             __import__(module.name)
 for words in json.loads(sys.argv[1]):
     sys.stdin = open(words.pop(0))
@@ -50,6 +50,8 @@ COMMANDS = [
     ["caption", ONE, "--model", "pocket"],
     ["query", ONE, "what is this?", "--model", "pocket"],
     ["detect", ONE, "circle", "--model", "pocket", "--jsonl", "records.jsonl"],
+    ["caption", str(SCENES), "--model", "pocket", "--shard", "1/1", "--jsonl", "part.jsonl"],
+    ["merge", "merged.jsonl", "part.jsonl"],
     ["detect", str(MEDIA / "portrait.jpg"), "face"],
     ["point", ONE, "circle", "--model", "pocket"],
     ["eval", "redact", str(MEDIA / "vfr.mp4")],

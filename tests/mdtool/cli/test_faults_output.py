@@ -187,8 +187,8 @@ KILLED_AS_IT_GIVES_THE_NAME = """
 import os, signal, sys
 from mdtool.cli import run
 link = os.link
-def then_end(*names):
-    link(*names)
+def then_end(*names, **options):
+    link(*names, **options)
     os.kill(os.getpid(), signal.SIGKILL)
 os.link = then_end
 run(sys.argv[1:])

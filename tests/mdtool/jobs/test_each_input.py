@@ -79,14 +79,20 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_pictures(command: str, fault: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cause, said = FAULTS[fault]
-    numpy = pyvips.Image.numpy
+    numpy, fetch = pyvips.Image.numpy, pyvips.Region.fetch
 
     def faulty(image: Any, *arguments: Any) -> Any:
         if image.width == WIDTH:
             cause()
         return numpy(image, *arguments)
 
+    def faulty_fetch(region: Any, *place: int) -> Any:
+        if place[2] == WIDTH:
+            cause()
+        return fetch(region, *place)
+
     monkeypatch.setattr(pyvips.Image, "numpy", faulty)
+    monkeypatch.setattr(pyvips.Region, "fetch", faulty_fetch)
     outcome = run(*COMMANDS[command], cwd=folder)
     assert outcome.code == 1, outcome.err
     assert f"mdtool: in/bad.png: {said}" in outcome.err

@@ -53,11 +53,14 @@ def test_a_client_that_goes_away_frees_its_place(
 
 def test_during_the_prefill(server: Served) -> None:
     before = server.metric("mdtool:cancelled_total")
-    connection = raw_request(server.port, "/v1/chat/completions", PROMPT)
-    wait_for(lambda: server.service.engine.running == 1)
-    connection.close()
-    server.wait_until_idle()
-    assert server.metric("mdtool:cancelled_total") == before + 1
+    for _ in range(20):  # on a busy machine it may be answered before the server sees that the client is gone
+        connection = raw_request(server.port, "/v1/chat/completions", PROMPT)
+        wait_for(lambda: server.service.engine.running == 1)
+        connection.close()
+        server.wait_until_idle()
+        if server.metric("mdtool:cancelled_total") == before + 1:
+            return
+    pytest.fail("none of twenty was cancelled")
 
 
 def test_in_the_queue(server: Served) -> None:

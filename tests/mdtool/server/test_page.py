@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -341,13 +341,16 @@ def test_a_video_that_is_stopped_leaves_no_job(page: Any, server: Served) -> Non
 
 def test_the_place_in_the_queue_is_told(browser: Any) -> None:
     with served(CHAT, batch=1) as server, opened(browser, server.url) as page:
-        endless = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5000, "stream": True}
-        with raw_request(server.port, "/v1/chat/completions", endless):
+        # After "a" the random weights never choose the end; four, since one could end before the page asks.
+        endless = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 4000, "temperature": 0, "stream": True}
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(raw_request(server.port, "/v1/chat/completions", endless))
             while not server.service.engine.running:
                 time.sleep(0.01)
             page.fill("#question", "And now?")
             page.press("#question", "Enter")
-            page.wait_for_selector("#notice:has-text('place 1 in the queue')")
+            page.wait_for_selector("#notice:has-text('in the queue')")
         until(page, "document.querySelector('#turns .assistant').textContent")
         assert page.is_hidden("#notice")
         page.click("#ask [data-stop]")

@@ -191,7 +191,7 @@ def test_too_many_frames(clip: Path, truth: dict[str, Any]) -> None:
     frames = truth["frames"] + truth["frames"][-1:]
     outcome = evaluate(clip, {"frames": frames})
     assert outcome.code == 1
-    assert f"has {FRAMES + 1} frames" in outcome.err
+    assert f"has {FRAMES} frames, {clip.parent / 'truth.json'} has {FRAMES + 1}" in outcome.err
     assert len(outcome.lines) == 1
 
 

@@ -16,6 +16,7 @@ from engine.checkpoints.shards import is_gguf
 from engine.contract import Generation
 from engine.generation.steps import ReadToken
 from engine.generation.vision_language_model import VisionLanguageModel
+from engine.stepwise import finished
 from mdtool.errors import UsageError
 from mdtool.jobs.bench.llama_cpp import PAUSE, LlamaCpp, started
 from mdtool.jobs.bench.model_timings import Step, memory_gb
@@ -137,7 +138,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 def _vision(model: VisionLanguageModel) -> list[float]:
     images, image = model.images, _image()
     assert images
-    return [_seconds(lambda: images.encode(image, model.default_budget))]
+    return [_seconds(lambda: finished(images.encode(image, model.default_budget)))]
 
 
 @torch.inference_mode()

@@ -33,6 +33,16 @@ class Chart:
         """Return the chart."""
         return self._canvas.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
 
+    def axes(self, across: Axis, up: Axis) -> None:
+        """Draw two axes, with a line of the grid and a text at each mark."""
+        for value, text in up.marks:
+            self.line([(LEFT, up.place(value)), (WIDTH - RIGHT, up.place(value))], GRID, 1)
+            self.text(LEFT - 10, up.place(value), text, "rm")
+        for value, text in across.marks:
+            self.line([(across.place(value), TOP), (across.place(value), HEIGHT - BOTTOM + 5)], GRID, 1)
+            self.text(across.place(value), HEIGHT - BOTTOM + 10, text, "ma")
+        self.line([(LEFT, TOP), (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], INK, 2)
+
     def line(self, corners: Sequence[tuple[float, float]], colour: str, width: int) -> None:
         """Draw a line through corners."""
         scaled = [(x * SCALE, y * SCALE) for x, y in corners]

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mdtool import __version__
-from mdtool.escaping import html_escaped
 from mdtool.report.contents import EmbeddedImage
 from mdtool.report.markup import escape_text, image_tag, number, table
-from mdtool.report.page import POLICY
-from mdtool.report.style import STYLE
+from mdtool.report.page import document
 
 
 @dataclass(frozen=True)
@@ -47,32 +44,17 @@ def failures_page(
     shown = f"{number(len(failures))} of " if total > len(failures) else ""
     title_of_list = f"{shown}{number(total)} {'failure' if total == 1 else 'failures'}"
     rows = "".join(f"<tr><th>{escape_text(name)}</th><td>{escape_text(value)}</td></tr>\n" for name, value in figures)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html_escaped(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
-<h1>{escape_text(title)}</h1>
-{"".join(f"<p>{escape_text(fact)}</p>" for fact in facts)}
-</header>
-<main>
-{table("figures", f"<tbody>{rows}</tbody>")}
+    return document(
+        title,
+        "".join(f"<p>{escape_text(fact)}</p>" for fact in facts) + "\n",
+        f"""{table("figures", f"<tbody>{rows}</tbody>")}
 <section>
 <h2>{title_of_list}</h2>
 <div class="sheet">
 {"".join(map(_card, failures))}</div>
 </section>
-</main>
-<footer>Made by mdtool {__version__}.</footer>
-</body>
-</html>
-"""
+""",
+    )
 
 
 def _card(failure: Failure) -> str:

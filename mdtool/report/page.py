@@ -18,6 +18,17 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri
 def page(title: str, chapters: Sequence[Chapter]) -> str:
     """Render a self-contained HTML document that can be encoded as UTF-8."""
     body = "".join(_chapter(place, chapter) for place, chapter in enumerate(chapters, 1))
+    return document(title, _contents(chapters) if len(chapters) > 1 else "", body)
+
+
+def document(title: str, header: str, body: str) -> str:
+    """Return a self-contained HTML document.
+
+    Args:
+        title: As plain text.
+        header: HTML below the title.
+        body: HTML of the main part.
+    """
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -30,7 +41,7 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
 <body>
 <header>
 <h1>{escape_text(title)}</h1>
-{_contents(chapters) if len(chapters) > 1 else ""}</header>
+{header}</header>
 <main>
 {body}</main>
 <footer>Made by mdtool {__version__}.</footer>

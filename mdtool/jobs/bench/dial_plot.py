@@ -9,7 +9,6 @@ from mdtool.jobs.bench.dial import DialPoint
 from mdtool.report.chart import (
     BOTTOM,
     COLOURS,
-    GRID,
     HEIGHT,
     INK,
     LEFT,
@@ -18,6 +17,7 @@ from mdtool.report.chart import (
     WIDTH,
     Axis,
     Chart,
+    horizontal,
     rising_axis,
     vertical,
 )
@@ -40,13 +40,7 @@ def plot(points: Sequence[DialPoint], answer_tokens: int, model: str) -> Image.I
         unique.setdefault(point.image_tokens or point.setting, point)
     points = sorted(unique.values(), key=lambda point: point.image_tokens or 0)
     across, seconds = _across(points), rising_axis(max(point.answer_seconds for point in points))
-    for value, text in seconds.marks:
-        draw.line([(LEFT, seconds.place(value)), (WIDTH - RIGHT, seconds.place(value))], GRID, 1)
-        draw.text(LEFT - 10, seconds.place(value), text, "rm")
-    for value, text in across.marks:
-        draw.line([(across.place(value), TOP), (across.place(value), HEIGHT - BOTTOM + 5)], GRID, 1)
-        draw.text(across.place(value), HEIGHT - BOTTOM + 10, text, "ma")
-    draw.line([(LEFT, TOP), (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], INK, 2)
+    draw.axes(across, seconds)
     curves = [
         ("first token", FIRST, [seconds.place(point.first_token_seconds) for point in points]),
         (f"{answer_tokens} tokens", LAST, [seconds.place(point.answer_seconds) for point in points]),
@@ -92,4 +86,4 @@ def _across(points: Sequence[DialPoint]) -> Axis:
     for mark in zip(places, texts, strict=True):
         if not marks or (mark[0] - marks[-1][0]) / (high - low) * width > 30:  # so that no two texts touch
             marks.append(mark)
-    return Axis(lambda value: LEFT + (value - low) / (high - low) * width, marks)
+    return Axis(horizontal(low, high), marks)

@@ -7,11 +7,8 @@ from PIL import Image
 
 from mdtool.jobs.evals.speed_quality import SpeedQualityPoint
 from mdtool.report.chart import (
-    BOTTOM,
     COLOURS,
-    GRID,
     HEIGHT,
-    INK,
     LEFT,
     RIGHT,
     TOP,
@@ -37,13 +34,7 @@ def plot(points: Sequence[SpeedQualityPoint], title: str) -> Image.Image:
     chart = Chart()
     seconds = rising_axis(max(point.quality.seconds for point in points), horizontal)
     quality = _quality_axis([point.quality.value for point in points])
-    for value, text in quality.marks:
-        chart.line([(LEFT, quality.place(value)), (WIDTH - RIGHT, quality.place(value))], GRID, 1)
-        chart.text(LEFT - 10, quality.place(value), text, "rm")
-    for value, text in seconds.marks:
-        chart.line([(seconds.place(value), TOP), (seconds.place(value), HEIGHT - BOTTOM + 5)], GRID, 1)
-        chart.text(seconds.place(value), HEIGHT - BOTTOM + 10, text, "ma")
-    chart.line([(LEFT, TOP), (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], INK, 2)
+    chart.axes(seconds, quality)
     chart.text(LEFT, 22, title, "lm", size=22)
     chart.text(LEFT, TOP - 24, points[0].quality.figure, "mm")
     chart.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 22, "seconds a picture", "mm")

@@ -30,3 +30,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         [reason] = marker.args
         if sys.platform == "win32":
             pytest.skip(f"needs POSIX: {reason}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(config))
+
+
+class FailuresAtOnce:
+    """Names each failure as it happens, so that a run that is cut off has told of those before."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = crash.message.splitlines()[0] if crash and crash.message else ""
+            line = f"\n{report.nodeid} ({report.when}, {report.duration:.0f} s): {reason}"
+            self.config.get_terminal_writer().line(line)

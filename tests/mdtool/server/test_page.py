@@ -314,6 +314,15 @@ def test_a_video_is_redacted_and_again_without_a_track(page: Any, server: Served
         page.wait_for_selector("#hide-job fieldset")
     first = page.get_attribute("#hide-job a", "href")
     page.uncheck("#hide-job fieldset input")
+    with busy(server):
+        page.click("#hide-job fieldset button")
+        page.wait_for_selector("#hide-job progress")
+        with page.expect_response(lambda response: response.request.method == "DELETE"):
+            page.click("#hide [data-stop]")
+        page.wait_for_selector("#hide-job fieldset")  # what was made before is there again
+    assert page.inner_text("#status") == "Stopped."
+    assert page.get_attribute("#hide-job a", "href") == first
+    assert not page.is_checked("#hide-job fieldset input")
     page.click("#hide-job fieldset button")
     until(
         page, "old => ![null, old].includes(document.querySelector('#hide-job a')?.getAttribute('href') ?? null)", first
@@ -410,6 +419,31 @@ def test_a_model_is_pulled_with_its_progress_and_what_fails_is_told(browser: Any
         assert "\n" not in page.inner_text("#notice")
         assert "or it is private" in page.inner_text("#notice")
         page.wait_for_selector("#unable button:enabled")
+
+
+def test_a_model_that_is_here_but_not_served_is_served_by_a_button(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for (repo, revision), files in REPOS.items():
+        folder = tmp_path / f"models--{repo.replace('/', '--')}" / "snapshots" / revision
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with served({"centerface": MODELS["centerface"]}) as server, opened(browser, server.url) as page:
+        page.click("#tab-caption")
+        assert "Choose moondream2 above." in page.inner_text("#unable")
+        page.select_option("#model", "moondream2")
+        assert "moondream2 is on this machine" in page.inner_text("#unable")
+        assert page.inner_text("#unable code") == "mdtool serve --model moondream2"
+        assert page.inner_text("#unable button") == "Serve it now"
+        page.select_option("#language", "zh")
+        assert "moondream2 已在这台机器上" in page.inner_text("#unable")
+        assert page.inner_text("#unable button") == "立即启用"
+        page.click("#unable button")
+        page.wait_for_selector("#unable", state="hidden")
+        assert page.is_enabled("#caption [type=submit]")
+        assert "moondream2" in server.service.models.names
 
 
 def test_what_a_model_cannot_do_is_greyed_with_the_way_to_one_that_can(page: Any) -> None:

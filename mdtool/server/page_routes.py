@@ -80,7 +80,7 @@ def _absent(model: PublishedModel) -> dict[str, Any]:
 
 @router.post("/v1/models/{name}/pull")
 async def pull(request: Request, name: str) -> Response:
-    """Serve a published model, which is downloaded unless it is on this machine; a stream that ends with `done` or `error`.
+    """Serve a published model, downloaded if it is not here; a stream that ends with `done` or `error`.
 
     Whoever asks again while it runs follows the same download.
     """

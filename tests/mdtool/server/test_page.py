@@ -37,7 +37,7 @@ MODELS = POCKET | {
     "chatting": ServedModel(str(GOLDEN / "qwen3-vl"), CPU),
 }
 MILLISECONDS = 1000 * SECONDS
-TEST_SECONDS = 2 * SECONDS  # of a test in all, where single calls of the browser have no limit
+TEST_SECONDS = 3 * SECONDS  # of a test in all, where single calls of the browser have no limit
 PHONE = {"width": 390, "height": 844}
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(EXECUTABLE is None, reason="needs Chromium")]

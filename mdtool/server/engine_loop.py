@@ -27,9 +27,9 @@ from mdtool.server.refusals import DeadlineExceeded, Draining, EngineStopped, Qu
 from mdtool.server.running import Mailbox, Running, Timings
 from mdtool.server.served_models import ServedModels
 
-MAX_GAP = 0.2  # seconds from a decode step to the end of the next one, in which other requests are prepared
+MAX_GAP = 0.18  # seconds from a decode step to the end of the next one, in which other requests are prepared
 CHECK_SECONDS = 0.005  # of preparation, after which cancellations and arrivals are looked for: pieces may be shorter
-PIECE_DECAY = 0.9  # of the estimate of a piece's length, from one piece to the next
+DECAY = 0.95  # of the estimates of how long a piece and a step take, from one to the next: some take twice as long
 RATE_SPAN = 32  # ended requests that the estimate of the waiting time is based on
 TIDY_EVERY = 256  # encoded images, as returning freed memory takes some milliseconds
 QUEUE_SIZE = 64
@@ -339,7 +339,7 @@ class EngineLoop:
             except Exception as error:
                 self._end(entry, Failed(0, _without_traceback(error)))
             took, now = time.monotonic() - now, time.monotonic()
-            self._piece_seconds = max(took, PIECE_DECAY * self._piece_seconds)
+            self._piece_seconds = max(took, DECAY * self._piece_seconds)
             if now - checked >= CHECK_SECONDS or not self._preparing:
                 checked = now
                 self._end_cancelled_and_late()
@@ -374,7 +374,7 @@ class EngineLoop:
                 if running := loaded.running.get(event.index):
                     self._dispatch(running, event)
             loaded.stepped = now if loaded.running else None
-        self._step_seconds = time.monotonic() - begin
+        self._step_seconds = max(time.monotonic() - begin, DECAY * self._step_seconds)
 
     def _dispatch(self, entry: _Entry, event: Event) -> None:
         entry.timings.first_text = entry.timings.first_text or time.monotonic()

@@ -20,6 +20,8 @@ from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.image_fetch import fetch_image
 from mdtool.server.server_settings import ServerSettings
 
+INLINE_CHARACTERS, INLINE_PIXELS = 1 << 16, 1 << 18  # of an image that is decoded faster than a thread takes it over
+
 _DATA_URL = re.compile(r"data:[^,]{0,200},")
 
 
@@ -59,8 +61,7 @@ async def read_images(
         raise bad_request(
             f"the request has {len(references)} images; this server reads at most {settings.max_images}", param
         )
-    loop = asyncio.get_running_loop()
-    return tuple([await loop.run_in_executor(executor, _read, one, settings, param) for one in references])
+    return tuple([await _read_inline_or_beside(one, settings, executor, param) for one in references])
 
 
 async def image_bytes(reference: str, settings: ServerSettings, executor: Executor) -> bytes:
@@ -75,12 +76,26 @@ async def image_bytes(reference: str, settings: ServerSettings, executor: Execut
         raise bad_request(f"the image can't be read: {error}", "image_url") from error
 
 
-def _read(reference: str, settings: ServerSettings, param: str) -> DecodedImage:
+async def _read_inline_or_beside(
+    reference: str, settings: ServerSettings, executor: Executor, param: str
+) -> DecodedImage:
+    """Decode an image here if it is small in both respects, else in a thread, as everything that is fetched."""
+    if len(reference) <= INLINE_CHARACTERS and reference[:4].lower() != "http":
+        with suppress(ImageTooLarge):
+            return _read(reference, settings, param, min(INLINE_PIXELS, settings.max_pixels))
     try:
-        pixels = decode_image(_bytes(reference, settings), settings.max_pixels)
-        return DecodedImage(pixels, pixel_digest(pixels))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(executor, _read, reference, settings, param, settings.max_pixels)
     except ImageTooLarge as error:
         raise ApiError(413, f"the image is {error}", param, "image_too_large", reason="pixels") from error
+
+
+def _read(reference: str, settings: ServerSettings, param: str, max_pixels: int) -> DecodedImage:
+    try:
+        pixels = decode_image(_bytes(reference, settings), max_pixels)
+        return DecodedImage(pixels, pixel_digest(pixels))
+    except ImageTooLarge:
+        raise
     except InputError as error:
         raise bad_request(f"the image can't be read: {error}", param) from error
     except MemoryError as error:

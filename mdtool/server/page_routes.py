@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
+from engine.catalog import hub
 from engine.catalog.published import PublishedModel, published
 from engine.contract import Abilities
 from mdtool import __version__
@@ -73,12 +74,13 @@ def _absent(model: PublishedModel) -> dict[str, Any]:
     assert model.source
     source = model.source
     terms = {"bytes": source.bytes, "licence": source.licence, "terms": source.terms}
-    return {"id": model.name, "here": False} | terms | _can(model.abilities)
+    downloaded = hub.local(model) is not None
+    return {"id": model.name, "here": False, "downloaded": downloaded} | terms | _can(model.abilities)
 
 
 @router.post("/v1/models/{name}/pull")
 async def pull(request: Request, name: str) -> Response:
-    """Download a published model and serve it; a stream that ends with `done` or `error`.
+    """Serve a published model, downloaded if it is not here; a stream that ends with `done` or `error`.
 
     Whoever asks again while it runs follows the same download.
     """

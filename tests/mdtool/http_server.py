@@ -120,9 +120,9 @@ def served(
             time.sleep(0.005)
         yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", app, log)
     finally:
+        app.state.service.jobs.close()  # while there is an event loop, which their requests to models need
         server.should_exit = True
         thread.join(SECONDS)
-        app.state.service.jobs.close()
         engine.close()
     assert not thread.is_alive()
 

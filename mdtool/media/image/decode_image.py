@@ -118,22 +118,24 @@ def _read_by_vips(kind: str, data: bytes, max_pixels: int) -> np.ndarray:
 
 def _pixels(image: Any) -> tuple[np.ndarray, str]:
     """Return HxWxC uint8 or uint16, and the mode as in `StillImage`."""
-    if image.interpretation in ("lab", "labs", "labq", "xyz", "scrgb"):
+    interpretation = image.interpretation
+    if interpretation in ("lab", "labs", "labq", "xyz", "scrgb"):
         image = image.colourspace("srgb")
-    bands = 4 if image.interpretation == "cmyk" else min(image.bands, 4)
-    pixels = _values(image).reshape(image.height, image.width, image.bands)[:, :, :bands]
-    mode = "CMYK" if image.interpretation == "cmyk" else ("L", "LA", "RGB", "RGBA")[bands - 1]
+    channels = image.bands
+    bands = 4 if interpretation == "cmyk" else min(channels, 4)
+    width, height = image.width, image.height  # each look at a property takes as long as some hundred pixels
+    pixels = _values(image, width, height).reshape(height, width, channels)[:, :, :bands]
+    mode = "CMYK" if interpretation == "cmyk" else ("L", "LA", "RGB", "RGBA")[bands - 1]
     return _scaled(np.asarray(pixels)), mode
 
 
-def _values(image: Any) -> np.ndarray:
+def _values(image: Any, width: int, height: int) -> np.ndarray:
     """Return all values of a libvips image, which is not read twice where its access is sequential."""
-    if image.width * image.height > SMALL_PIXELS or image.format not in ("uchar", "ushort"):
+    dtype = {"uchar": np.uint8, "ushort": np.uint16}.get(image.format)
+    if width * height > SMALL_PIXELS or dtype is None:
         values: np.ndarray = image.numpy()
         return values
-    region = vips().Region.new(image)
-    dtype = np.uint8 if image.format == "uchar" else np.uint16
-    return np.frombuffer(region.fetch(0, 0, image.width, image.height), dtype)
+    return np.frombuffer(vips().Region.new(image).fetch(0, 0, width, height), dtype)
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ import { bytes, text } from "./words.js";
 
 const BUSY_STATUS = new Set([429, 503]);
 const ATTEMPTS = 20;
+const LONGEST_WAIT = 30; // seconds until a lost connection is taken up again
+const LASTING = 10; // seconds after which a connection was a good one
 
 /** A stream ended before its last event. */
 class ConnectionLost extends Error {}
@@ -56,12 +58,13 @@ async function apiError(response, size) {
 }
 
 /**
- * Read a stream of events until the last one; a lost connection is taken up again.
+ * Read a stream of events until the last one; a lost connection is taken up again, ever later if it is lost soon.
  * @param {() => Promise<Response>} open begins the stream, again where it was lost
  * @param {(event: {event: string, data: object}) => any} handle takes an event; what it returns for the last one is returned
  */
 export async function follow(open, handle, signal) {
-  for (;;) {
+  for (let lost = 0; ; lost++) {
+    const since = performance.now();
     try {
       for await (const event of events(await open())) {
         tell("");
@@ -72,7 +75,8 @@ export async function follow(open, handle, signal) {
       if (!(error instanceof ConnectionLost)) throw error;
     }
     tell(text("lost"));
-    await wait(1, signal);
+    if (performance.now() - since > LASTING * 1000) lost = 0;
+    await wait(Math.min(2 ** lost, LONGEST_WAIT), signal);
   }
 }
 

@@ -1,9 +1,10 @@
 // Hiding and judging: pictures at once, videos as jobs of the server.
 
 import { call, follow } from "./api.js";
-import { button, byId, create, progressBar, setFraction, tell, worded } from "./elements.js";
+import { button, byId, create, progressBar, setFraction, worded } from "./elements.js";
 import { chosenFile, clearDrawing, dataUrl, drawBox, isVideo } from "./picture.js";
 import { text } from "./words.js";
+import { run } from "./work.js";
 
 const STYLES = ["blur", "pixelate", "solid", "obfuscate"];
 
@@ -79,17 +80,23 @@ function trackList(job) {
     const seconds = { from: first_seconds.toFixed(1), to: last_seconds.toFixed(1) };
     return create("div", {}, create("label", {}, boxes[index], " ", text("track", { label, track, ...seconds })));
   });
-  const again = button("again", async () => {
-    again.disabled = true;
-    const json = { without_tracks: boxes.filter((box) => !box.checked).map((box) => JSON.parse(box.value)) };
-    try {
-      await finishHiding(await (await call(`v1/jobs/${job.id}/again`, { json })).json());
-    } catch (error) {
-      again.disabled = false;
-      tell(error.message);
-    }
+  const again = button("again", () => {
+    const without = boxes.filter((box) => !box.checked).map((box) => JSON.parse(box.value));
+    run(byId("hide"), (signal) => hideAgain(job, without, signal));
   });
   return create("fieldset", {}, worded("legend", "tracks"), ...rows, again);
+}
+
+/** Redact the video again without some tracks; what was made before comes back if that is stopped or fails. */
+async function hideAgain({ id }, without, signal) {
+  const [file, before] = [chosenFile(), [...byId("hide-job").childNodes]];
+  try {
+    await finishHiding(await (await call(`v1/jobs/${id}/again`, { json: { without_tracks: without }, signal })).json(), signal);
+  } catch (error) {
+    if (chosenFile() === file) byId("hide-job").replaceChildren(...before);
+    throw error;
+  }
+  return { by: "" };
 }
 
 async function judgePicture(policy, words, signal) {
@@ -128,13 +135,19 @@ async function followJob({ id }, view, signal) {
   view.replaceChildren(bar, line, frame);
   signal?.addEventListener("abort", () => call(`v1/jobs/${id}`, { method: "DELETE" }).catch(() => {}));
   const open = () => call(`v1/jobs/${id}/events`, { signal });
-  const job = await follow(open, ({ event, data }) => {
+  const take = ({ event, data }) => {
     if (event === "end") return data;
     if (event === "frame") Object.assign(frame, { src: data.url, hidden: false });
     if (event === "progress") showProgress(data, bar, line);
-  }, signal);
-  if (job.status !== "done") throw new Error(text("failed", { error: job.error ?? job.status }));
-  return job;
+  };
+  try {
+    const job = await follow(open, take, signal);
+    if (job.status !== "done") throw new Error(text("failed", { error: job.error ?? job.status }));
+    return job;
+  } catch (error) {
+    if (bar.isConnected) view.replaceChildren();
+    throw error;
+  }
 }
 
 function showProgress(job, bar, line) {

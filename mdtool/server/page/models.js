@@ -64,17 +64,22 @@ export function showAbility() {
 
 /** Return what a model can't do, and the way to one that can: one that is here, or the command that gets one. */
 export function wayTo(name, why, values) {
-  const other = server.models.find((one) => one.here && one.skills.includes(name));
+  const able = server.models.filter((one) => one.skills.includes(name));
+  const other = able.find((one) => one.here) ?? able.find((one) => one.downloaded);
   const way = other ? text("choose-other", { other: other.id }) : text("get-other");
   return [text(why, values), " ", way, ...(other ? [] : [" ", pullCommand(server.preferred)])];
 }
 
 const pullCommand = (id) => create("code", {}, `mdtool models pull ${id}`);
 
+/** Return how to get a model that the server does not serve: its weights are on its machine, or have to be pulled. */
 function missing(one) {
+  const way = pulls.get(one.id) ?? button(one.downloaded ? "serve" : "pull", () => pull(one));
+  if (one.downloaded) {
+    return [text("not-served", { model: one.id }), " ", create("code", {}, `mdtool serve --model ${one.id}`), " ", way];
+  }
   const values = { model: one.id, size: bytes(one.bytes), licence: [one.licence, one.terms].filter(Boolean).join(": ") };
-  const download = pulls.get(one.id) ?? button("pull", () => pull(one));
-  return [text("not-here", values), " ", pullCommand(one.id), " ", download];
+  return [text("not-here", values), " ", pullCommand(one.id), " ", way];
 }
 
 async function pull(one) {

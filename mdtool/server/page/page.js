@@ -1,42 +1,12 @@
-// The page: its tabs and forms, and how long their work took.
+// The page: its tabs and forms.
 
 import { ask, caption, find, gaze, newConversation } from "./answers.js";
 import { button, byId, tell } from "./elements.js";
 import { hide, judge } from "./jobs.js";
-import { SKILLS, chooseSkill, model, readServer, showAbility } from "./models.js";
+import { SKILLS, chooseSkill, readServer, showAbility } from "./models.js";
 import { isVideo, onPicture, tellSize, watchPicture } from "./picture.js";
 import { keepSetting, preferredLanguage, speak, text } from "./words.js";
-
-let running = null; // AbortController of the request under way
-
-/** Run the work of a form with its buttons set, and say how long it took or what went wrong. */
-async function run(form, work) {
-  running?.abort();
-  running = new AbortController();
-  const mine = running;
-  const [submit, stop] = [form.querySelector("[type=submit]"), form.querySelector("[data-stop]")];
-  submit.disabled = true;
-  if (stop) stop.hidden = false;
-  tell("");
-  byId("status").textContent = "";
-  const since = performance.now();
-  try {
-    const { tokens, finish, by } = (await work(mine.signal)) ?? {};
-    const seconds = ((performance.now() - since) / 1000).toFixed(1);
-    const parts = [text("took", { model: by ?? model().id, seconds })];
-    if (tokens) parts.push(text("tokens", { count: tokens }));
-    if (finish === "length") parts.push(text("cut"));
-    byId("status").textContent = parts.join(" · ");
-    tell("");
-  } catch (error) {
-    if (mine.signal.aborted) byId("status").textContent = text("stopped");
-    else tell(error.message);
-  } finally {
-    submit.disabled = false;
-    if (stop) stop.hidden = true;
-    if (running === mine) running = null;
-  }
-}
+import { run, stop } from "./work.js";
 
 function buildTabs() {
   for (const name of SKILLS) {
@@ -65,7 +35,7 @@ function watchForms() {
       run(byId(id), task);
     });
   }
-  for (const stop of document.querySelectorAll("[data-stop]")) stop.addEventListener("click", () => running?.abort());
+  for (const stopper of document.querySelectorAll("[data-stop]")) stopper.addEventListener("click", stop);
   byId("question").addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
@@ -100,7 +70,7 @@ function watchSettings() {
 }
 
 function clearResults() {
-  running?.abort(); // what it finds would be drawn on the wrong picture
+  stop(); // what it finds would be drawn on the wrong picture
   newConversation();
   for (const id of ["caption-text", "found", "gaze-found", "hide-found", "verdict", "styles", "hide-job", "judge-job"]) {
     byId(id).replaceChildren();

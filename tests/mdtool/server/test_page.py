@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_core_python.sync_playwright import Axe
+from axe_core_python.base import AXE_SCRIPT
+from chromium import EXECUTABLE, Chromium, chromium
 from fake_hub import MIB, Hub, serve_hub
 from http_server import CHAT, CPU, GOLDEN, POCKET, SCENES, SECONDS, Served, raw_request, served
 from PIL import Image
@@ -28,7 +29,6 @@ from mdtool.server.server_settings import ServerSettings
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SAMPLES = SCENES.parent
 MANY, PORTRAIT, SHAPES = SCENES / "many.png", SAMPLES / "portrait.jpg", SAMPLES / "shapes.mp4"
 MODELS = POCKET | {
@@ -37,9 +37,10 @@ MODELS = POCKET | {
     "chatting": ServedModel(str(GOLDEN / "qwen3-vl"), CPU),
 }
 MILLISECONDS = 1000 * SECONDS
+TEST_SECONDS = 3 * SECONDS  # of a test in all, where single calls of the browser have no limit
 PHONE = {"width": 390, "height": 844}
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(EXECUTABLE is None, reason="needs Chromium")]
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,15 @@ def server() -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with playwright.sync_playwright() as started, chromium(started, tmp_path_factory.mktemp("chromium")) as launched:
         yield launched
-        launched.close()
+
+
+@pytest.fixture
+def browser(running: Chromium) -> Iterator[Any]:
+    with running.limit(TEST_SECONDS):
+        yield running.browser
 
 
 @contextmanager
@@ -85,6 +89,13 @@ def until(page: Any, expression: str, argument: object = None) -> None:
         page.wait_for_timeout(50)
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @contextmanager
 def busy(server: Served) -> Iterator[None]:
     """Another job keeps the server's only worker, so that the page's own one is queued until the end of the block."""
@@ -97,9 +108,8 @@ def busy(server: Served) -> Iterator[None]:
     folder = jobs.new_folder()
     other = MediaJob("redact", "other.mp4", folder, folder / "other.mp4", None, work)
     jobs.add(other)
-    while other.status == "queued":
-        time.sleep(0.01)
     try:
+        wait_until(lambda: other.status != "queued")
         yield
     finally:
         end.set()
@@ -304,6 +314,15 @@ def test_a_video_is_redacted_and_again_without_a_track(page: Any, server: Served
         page.wait_for_selector("#hide-job fieldset")
     first = page.get_attribute("#hide-job a", "href")
     page.uncheck("#hide-job fieldset input")
+    with busy(server):
+        page.click("#hide-job fieldset button")
+        page.wait_for_selector("#hide-job progress")
+        with page.expect_response(lambda response: response.request.method == "DELETE"):
+            page.click("#hide [data-stop]")
+        page.wait_for_selector("#hide-job fieldset")  # what was made before is there again
+    assert page.inner_text("#status") == "Stopped."
+    assert page.get_attribute("#hide-job a", "href") == first
+    assert not page.is_checked("#hide-job fieldset input")
     page.click("#hide-job fieldset button")
     until(
         page, "old => ![null, old].includes(document.querySelector('#hide-job a')?.getAttribute('href') ?? null)", first
@@ -346,8 +365,7 @@ def test_the_place_in_the_queue_is_told(browser: Any) -> None:
         with ExitStack() as stack:
             for _ in range(4):
                 stack.enter_context(raw_request(server.port, "/v1/chat/completions", endless))
-            while not server.service.engine.running:
-                time.sleep(0.01)
+            wait_until(lambda: server.service.engine.running)
             page.fill("#question", "And now?")
             page.press("#question", "Enter")
             page.wait_for_selector("#notice:has-text('in the queue')")
@@ -372,11 +390,8 @@ def server_process(hub: Hub, folder: Path) -> Iterator[str]:
     lines = folder / "lines.txt"
     with lines.open("w") as file, subprocess.Popen(command, stderr=file, env=environment) as process:
         try:
-            end = time.monotonic() + SECONDS
-            while not (found := re.search(r"on (http://\S+)\n", lines.read_text())):
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            yield found[1]
+            wait_until(lambda: re.search(r"on (http://\S+)\n", lines.read_text()))
+            yield re.findall(r"on (http://\S+)\n", lines.read_text())[0]
         finally:
             process.kill()
 
@@ -404,6 +419,31 @@ def test_a_model_is_pulled_with_its_progress_and_what_fails_is_told(browser: Any
         assert "\n" not in page.inner_text("#notice")
         assert "or it is private" in page.inner_text("#notice")
         page.wait_for_selector("#unable button:enabled")
+
+
+def test_a_model_that_is_here_but_not_served_is_served_by_a_button(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for (repo, revision), files in REPOS.items():
+        folder = tmp_path / f"models--{repo.replace('/', '--')}" / "snapshots" / revision
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with served({"centerface": MODELS["centerface"]}) as server, opened(browser, server.url) as page:
+        page.click("#tab-caption")
+        assert "Choose moondream2 above." in page.inner_text("#unable")
+        page.select_option("#model", "moondream2")
+        assert "moondream2 is on this machine" in page.inner_text("#unable")
+        assert page.inner_text("#unable code") == "mdtool serve --model moondream2"
+        assert page.inner_text("#unable button") == "Serve it now"
+        page.select_option("#language", "zh")
+        assert "moondream2 已在这台机器上" in page.inner_text("#unable")
+        assert page.inner_text("#unable button") == "立即启用"
+        page.click("#unable button")
+        page.wait_for_selector("#unable", state="hidden")
+        assert page.is_enabled("#caption [type=submit]")
+        assert "moondream2" in server.service.models.names
 
 
 def test_what_a_model_cannot_do_is_greyed_with_the_way_to_one_that_can(page: Any) -> None:
@@ -447,7 +487,9 @@ def test_it_fits_and_has_no_serious_fault_of_accessibility(
 
 def check_fit_and_accessibility(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    violations = Axe().run(page)["violations"]
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    violations = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
     serious = [each for each in violations if each["impact"] in ("serious", "critical")]
     assert not serious, [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious]
 
@@ -569,6 +611,8 @@ class Proxy:
             end.close()
 
     def close(self) -> None:
+        with suppress(OSError):  # where it is not connected; elsewhere this ends the thread that accepts
+            self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
 

@@ -58,7 +58,12 @@ Data = Annotated[
         metavar="PATH",
     ),
 ]
-Images = Annotated[Path | None, typer.Option(help="Folder of its images. Default: beside the data.", metavar="FOLDER")]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of its images, or Parquet with the columns id and image. Default: beside the data.", metavar="PATH"
+    ),
+]
 Wording = Annotated[
     Literal["reference", "lmms"],
     typer.Option(help="Wording of the questions: of moondream's eval folder, or of lmms-eval. Scores differ."),

@@ -20,7 +20,7 @@ from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.messages import ImageResult, ItemFailed
 from mdtool.jobs.batch.results_log import Sink
 from mdtool.jobs.each_input import error_message
-from mdtool.jobs.evals.sample import Entry, Picture, Sample
+from mdtool.jobs.evals.sample import Entry, Sample
 from mdtool.jobs.inference.input_image import InputImage
 from mdtool.jobs.inference.read_ahead import READERS, PollTimeout, ReadResult, read_ahead
 from mdtool.jobs.inference.requests import ImageRequest, stream_requests
@@ -155,16 +155,12 @@ def _by_picture(samples: Iterable[Sample]) -> Iterator[Sequence[Sample]]:
     """Group samples that follow each other and are on one picture."""
     group: list[Sample] = []
     for sample in samples:
-        if group and (not _is_same(sample.picture, group[0].picture) or len(group) == MAX_ON_ONE_PICTURE):
+        if group and (not sample.picture.is_same(group[0].picture) or len(group) == MAX_ON_ONE_PICTURE):
             yield group
             group = []
         group.append(sample)
     if group:
         yield group
-
-
-def _is_same(a: Picture, b: Picture) -> bool:
-    return a.path == b.path and a.data is b.data
 
 
 def _version(sample: Sample, data: bytes) -> ContentVersion:

@@ -1,11 +1,12 @@
 """A sample of a data set, its scored answer, and the figures that many of them make."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from engine.contract import Request
 from mdtool.errors import InputError
+from mdtool.jobs.evals.data.parquet_pictures import PictureRow
 
 Entry = dict[str, Any]  # of a record: the request and its result
 
@@ -16,18 +17,30 @@ class Picture:
 
     Attributes:
         name: What messages and records call it.
-        path: The file; None with `data`.
+        path: The file; None with `data` or `row`.
         data: The bytes of the file.
+        row: Where it stands in a Parquet file.
     """
 
     name: str
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    row: PictureRow | None = None
+
+    def is_same(self, other: "Picture") -> bool:
+        """Return whether both are one picture, by where they are."""
+        return self.path == other.path and self.row == other.row and self.data is other.data
+
+    def without_bytes(self) -> "Picture":
+        """Return the picture without its bytes, which another process then reads by itself."""
+        return replace(self, data=None) if self.row else self
 
     def read(self) -> bytes:
         """Return the bytes of the file. Raises InputError if it can't be read."""
         if self.data is not None:
             return self.data
+        if self.row:
+            return self.row.read()
         try:
             return (self.path or Path(self.name)).read_bytes()
         except OSError as error:

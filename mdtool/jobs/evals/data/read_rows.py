@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mdtool.errors import InputError, UsageError, record_fault
+from mdtool.jobs.evals.data.parquet_pictures import BATCH_ROWS, PictureRow, bytes_of, parquet_errors
 
 Row = dict[str, Any]
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".txt")
-PARQUET_ROWS = 16  # that are in memory at a time, each with its picture
 SHARD = re.compile(r"(?P<split>.+)-\d+-of-\d+(?:-[0-9a-f]+)?")  # `datasets` names files so
 GAZEFOLLOW = (
     "path", "id", "body_x", "body_y", "body_width", "body_height", "eye_x", "eye_y", "gaze_x", "gaze_y",
@@ -195,14 +195,25 @@ def _gazefollow_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    try:
-        import pyarrow
+    """Yield the rows of a file; pictures are mappings with "bytes", "path", and "row", which is where they stand."""
+    with parquet_errors(path):
         from pyarrow import parquet
-    except ImportError as error:
-        raise UsageError(f"{path}: Parquet needs pyarrow: pip install 'mdtool[parquet]'") from error
-    try:
+
+        number = 0
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(PARQUET_ROWS):
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: can't be read as Parquet: {error}") from error
+            for batch in file.iter_batches(BATCH_ROWS):
+                for row in batch.to_pylist():
+                    yield row | _pictures_in(row, path, number)
+                    number += 1
+
+
+def _pictures_in(row: Row, path: Path, number: int) -> Row:
+    pictures = {name: (value, data) for name, value in row.items() if (data := bytes_of(value))}
+    return {
+        name: {
+            "bytes": data,
+            "path": value.get("path") if isinstance(value, dict) else None,
+            "row": PictureRow(path, name, number),
+        }
+        for name, (value, data) in pictures.items()
+    }

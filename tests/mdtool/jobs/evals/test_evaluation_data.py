@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import make_evaluation_sets as sets
+import pyarrow
 import pytest
 from make_evaluation_sets import SETS, boxes, png, pope_in_lists, write_images, write_json, write_lines, write_parquet
+from pyarrow import parquet
 
 from engine.contract import DetectRequest, GazeRequest, PointRequest, QueryRequest
 from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.jobs.evals.data.parquet_pictures import PictureRow, pictures_by_id
 from mdtool.jobs.evals.data.pictures import PictureFinder
 from mdtool.jobs.evals.data.read_rows import find_files, read_rows
 from mdtool.jobs.evals.evaluate_set import DataSet, asked_in, check, samples_of
@@ -130,6 +133,57 @@ def test_pictures_are_found_by_path_name_or_number(value: str | int, tmp_path: P
     (tmp_path / "a.jsonl").touch()
     assert PictureFinder(tmp_path / "a.jsonl", None).picture(value, "x").read() == png(0)
     assert PictureFinder(Path("elsewhere.jsonl"), tmp_path).picture(value, "x").read() == png(0)
+
+
+@pytest.mark.parametrize("place", ["testdev_balanced_images", "testdev_balanced_images/all.parquet"])
+def test_pictures_may_be_in_other_parquet_files_by_their_ids(place: str, tmp_path: Path) -> None:
+    data = sets.gqa_in_parquet(tmp_path)
+    assert [sample.picture.read() for sample in samples("gqa", data)] == [png(1), png(0)]  # of the folder beside it
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    tables = [parquet.read_table(path) for path in sorted((tmp_path / "testdev_balanced_images").iterdir())]
+    parquet.write_table(pyarrow.concat_tables(tables), tmp_path / "testdev_balanced_images" / "all.parquet")
+    for path in data.iterdir():
+        path.rename(moved / path.name)
+    write_json(moved / "questions.json", {"9": {"imageId": "n2", "question": "?", "answer": "a"}})
+    for questions, expected in ((moved, [png(1), png(0)]), (moved / "questions.json", [png(1)])):
+        found = samples_of(DataSet(TASKS["gqa"], questions, tmp_path / place))
+        assert [sample.picture.read() for sample in found] == expected
+
+
+def test_rows_of_parquet_are_read_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    values = [f"{number}".encode() for number in range(100)]
+    table = pyarrow.table({"id": list(range(100)), "image": values, "more": [None] * 100})
+    parquet.write_table(table, path, row_group_size=40)
+    rows = pictures_by_id([path])
+    for number in (0, 1, 17, 39, 40, 99, 20, 98, 2, 50, 45, 79, 80):
+        assert rows[str(number)].read() == values[number]
+    with pytest.raises(InputError, match="row 1 has no bytes of a picture"):
+        PictureRow(path, "more", 0).read()
+
+
+def test_a_picture_of_parquet_can_be_read_without_its_bytes(tmp_path: Path) -> None:
+    for name in ("mmstar", "naturalbench"):  # in bytes, and in pictures as `datasets` writes them
+        for sample in samples(name, SETS[name](tmp_path / name)):
+            there = sample.picture.without_bytes()
+            assert there.data is None
+            assert there.read() == sample.picture.read()
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [({"image": b"x"}, "has no pictures by id"), ({"id": 1, "picture": b"x"}, "it has id, picture")],
+)
+def test_parquet_without_pictures_by_id_is_told(row: dict[str, object], fault: str, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [row])
+    with pytest.raises(InputError, match=fault):
+        pictures_by_id([tmp_path / "a.parquet"])
+
+
+def test_no_folder_of_images_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such folder, and no such Parquet file"):
+        next(samples_of(DataSet(TASKS["qa"], sets.qa(tmp_path), tmp_path / "gone")))
 
 
 def test_a_folder_with_several_splits_has_to_be_narrowed(tmp_path: Path) -> None:

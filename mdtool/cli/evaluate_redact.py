@@ -109,7 +109,7 @@ def evaluate_redact(
         rows = [*exposures, total(exposures)] if len(exposures) > 1 else exposures
         lines = [*table(rows), *(["", *recall_table(total(exposures))] if is_folder else [])]
         if without.clips or without.truths:
-            counts = f"{len(without.clips)} without ground truth, {len(without.truths)} ground truth without a clip"
-            lines += ["", f"left out: {counts}"]
+            line = f"left out: {len(without.clips)} clips, {len(without.truths)} files of ground truth"
+            lines += ["", line]
         write_stdout("\n".join(map(one_line, lines)) + "\n")
     raise typer.Exit(code)

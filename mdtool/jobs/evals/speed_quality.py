@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 from engine.generation.verbs import VisionModel
@@ -11,6 +12,7 @@ from mdtool.console import Console
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import StreamSink
 from mdtool.jobs.evals.evaluate_set import DataSet, evaluate_set
+from mdtool.jobs.evals.run_samples import run_samples
 from mdtool.model_selection import ComputeConfig, LoadCallbacks, model_errors
 
 WARM_UP = 4  # samples, or scenes
@@ -109,7 +111,9 @@ def on_data_set(data_set: DataSet) -> Measure:
     def evaluate(model: VisionModel, limit: int | None) -> Quality:
         progress = Progress(Console(quiet=True))
         sink = StreamSink(lambda text: None)
-        found = evaluate_set(replace(data_set, limit=limit), model, sink, "", progress=progress)
+        common_fields = {"model": model.name, "revision": model.revision, "settings": ""}
+        run = partial(run_samples, model)
+        found = evaluate_set(replace(data_set, limit=limit), run, sink, common_fields, progress=progress)
         figure = found.figures[0]
         return Quality(
             figure.name, figure.value or 0.0, figure.low, figure.high, found.seconds / max(1, found.pictures)

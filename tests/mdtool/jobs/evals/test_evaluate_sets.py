@@ -146,6 +146,11 @@ def test_a_gaze_needs_a_model_that_estimates_it(tmp_path: Path) -> None:
     assert "centerface can't gaze" in done.err
 
 
+def test_actors_need_a_cluster(questions: Path) -> None:
+    done = run("eval", "qa", "--data", questions, *POCKET, "--actors", "2")
+    assert (done.code, done.lines) == (2, ["mdtool: --actors: needs --ray; add it, or leave --actors out"])
+
+
 def test_an_unknown_task_is_told_with_those_that_there_are() -> None:
     done = run("eval", "popee", "--data", "x")
     assert done.code == 2

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from engine.contract import DetectRequest, GazeRequest, PointRequest, QueryRequest, Request
-from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.errors import InputError, NoInputFound, UsageError, record_fault
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
 from mdtool.jobs.evals.data.pictures import PictureFinder
@@ -101,8 +101,9 @@ def _samples(data_set: DataSet) -> Iterator[Sample]:
     for number, row in enumerate(read_rows(find_files(data_set.data))):
         try:
             samples = list(data_set.task.samples(row, RowContext(number, pictures, data_set.prompts)))
-        except (InputError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise InputError(f"{data_set.data}: row {number + 1} is none of {data_set.task.name}: {error}") from error
+        except (InputError, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+            fault = record_fault(error)
+            raise InputError(f"{data_set.data}: row {number + 1} is none of {data_set.task.name}: {fault}") from error
         for sample in samples:
             seen[sample.id] = seen.get(sample.id, 0) + 1
             count = seen[sample.id]
@@ -172,7 +173,11 @@ def evaluate_set(
             progress.console.error(f"{outcome.sample.id}: {outcome.cause}")
     seconds = time.perf_counter() - since
     scored.sort(key=lambda one: places[one.id])
-    figures = data_set.task.figures(scored) if scored else []
+    if not scored:
+        raise InputError(f"{data_set.data}: no sample has an answer, so there is nothing to compute figures from")
+    figures = data_set.task.figures(scored)
+    if not figures:
+        raise InputError(f"{data_set.data}: {data_set.task.name} has no figure for these samples alone; give more")
     return Evaluation(scored, figures, failed, progress.processed, len(pictures), seconds)
 
 

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from mdtool.console import Console
-from mdtool.errors import InputError, output_errors_for
+from mdtool.errors import output_errors_for
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import ResultsLog, Sink, StreamSink
 from mdtool.jobs.evals.evaluate_set import DataSet, EvaluatedModel, evaluate_set, settings_of
@@ -48,8 +48,6 @@ def run_evaluation(
                 data_set, run, opened, common_fields, progress=progress,
                 on_scored=cards.add if out else lambda sample, scored: None,
             )  # fmt: skip
-    if not evaluation.scored:
-        raise InputError(f"{data_set.data}: no sample has an answer, so there is nothing to compute figures from")
     before = f", {progress.skipped} were answered before" if progress.skipped else ""
     console.note(f"{evaluation.asked} samples on {evaluation.pictures} pictures in {evaluation.seconds:.1f} s{before}")
     summary = summary_of(data_set, model, settings, evaluation)

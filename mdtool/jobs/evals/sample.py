@@ -1,5 +1,6 @@
 """A sample of a data set, its scored answer, and the figures that many of them make."""
 
+import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,15 @@ class Picture:
             return self.data
         if self.row:
             return self.row.read()
+        path = self.path or Path(self.name)
         try:
-            return (self.path or Path(self.name)).read_bytes()
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device might have no end
+                raise InputError("the picture can't be read: it is no file")
+            return path.read_bytes()
         except OSError as error:
             raise InputError(f"the picture can't be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise InputError(f"the picture can't be read: {error}") from error
 
 
 @dataclass(frozen=True)

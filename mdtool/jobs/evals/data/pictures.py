@@ -4,6 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ class PictureFinder:
 
     def _path(self, value: str) -> Path:
         for folder in self._folders:
-            if (path := folder / value).is_file():
-                return path
+            with suppress(OSError, ValueError):  # of a name that can't be one of a file
+                if (path := folder / value).is_file():
+                    return path
         for key in _keys(Path(value).name):
             if key in self._files:
                 return self._files[key]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cli_runner import run
 from jsonschema import Draft202012Validator
-from make_evaluation_sets import SETS, coco, gazefollow, png, qa, write_images, write_lines, write_parquet
+from make_evaluation_sets import SETS, coco, gazefollow, naturalbench, png, qa, write_images, write_lines, write_parquet
 
 from mdtool.jobs.evals.published import PUBLISHED
 from mdtool.jobs.evals.tasks.table import TASKS
@@ -121,6 +121,12 @@ def test_nothing_but_failures_is_an_error(tmp_path: Path) -> None:
     done = run("eval", "qa", "--data", tmp_path / "a.jsonl", *POCKET)
     assert done.code == 1
     assert "no sample has an answer" in done.err
+
+
+def test_samples_that_make_no_figure_are_an_error(tmp_path: Path) -> None:
+    done = run("eval", "naturalbench", "--data", naturalbench(tmp_path), *POCKET, "--limit", "3")
+    assert done.code == 1
+    assert "naturalbench has no figure for these samples alone; give more" in done.err
 
 
 def test_pictures_inside_parquet_are_asked_about_once_for_all_their_questions(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from engine.contract import DetectRequest, GazeRequest, PointRequest, QueryRequest
 from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.jobs.evals.data.fields import texts
 from mdtool.jobs.evals.data.parquet_pictures import PictureRow, pictures_by_id
 from mdtool.jobs.evals.data.pictures import PictureFinder
 from mdtool.jobs.evals.data.read_rows import find_files, read_rows
@@ -215,6 +216,89 @@ def test_a_row_that_is_none_is_told_with_its_number(content: str, message: str, 
         samples("qa", tmp_path / "a.jsonl")
 
 
+Q, BOX = {"image": "1.png", "question": "?", "text": "?", "answer": "a"}, {"image": "1.png", "bbox": [1, 2, 3, 4]}
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("qa", Q | {"answer": NAN}, "a row lacks answers or answer"),
+        ("qa", Q | {"question": NAN, "text": None}, "a row lacks question"),
+        ("qa", Q | {"answer": float("inf")}, "a true answer is inf, and should be a text or a number"),
+        ("qa", Q | {"answer": {"a": 1}}, "a true answer is {'a': 1}"),
+        ("qa", Q | {"answers": []}, "the true answer is empty"),
+        ("qa", Q | {"answers": ["a", None]}, "a true answer is None"),
+        ("qa", Q | {"question": {"a": 1}}, "is {'a': 1}, and should be a text"),
+        ("qa", Q | {"question": {"bytes": "x"}}, "is bytes, and should be a text"),
+        ("qa", Q | {"question": " "}, "is ' ', and should be a text"),
+        ("qa", Q | {"question": "\ud800"}, "is not valid Unicode"),
+        ("qa", Q | {"metric": ["anls"]}, r"the metric \['anls'\] is not known"),
+        ("qa", Q | {"metric": "number"}, "the true answer 'a' is no whole number"),
+        ("pope", Q, "the true answer 'a' is neither yes nor no"),
+        ("pope", Q | {"random": ["a"]}, "a row's split is no list of questions"),
+        ("tallyqa", Q, "the true answer 'a' is no whole number"),
+        ("textvqa", Q | {"answers": ["", " "]}, "the true answer is empty"),
+        ("docvqa", Q | {"answers": []}, "the true answer is empty"),
+        ("mmstar", Q | {"answer": "AB"}, "the true answer 'AB' is no letter of an option"),
+        (
+            "naturalbench",
+            {"Question_Type": "yes_no", "Image_0": "1.png", "Question_0": "?"},
+            "lacks Image_0_Question_0",
+        ),
+        ("naturalbench", {"Question_Type": "yes_no", "Index": "x"}, "invalid literal for int"),
+        ("coco", {"image": "1.png", "objects": [{"label": "a", "bbox": [1, 2, NAN, 4]}]}, "should be 4 numbers"),
+        ("coco", {"image": "1.png", "objects": [{"label": "a", "bbox": [1, 2, -3, 4]}]}, "is negative"),
+        ("coco", {"image": "1.png", "objects": [{"label": "a", "bbox": [1, 2, 3, 4], "area": "x"}]}, "1 numbers"),
+        ("coco", {"image": "1.png", "objects": [{"label": "", "bbox": [1, 2, 3, 4]}]}, "a label is ''"),
+        ("coco", {"image": "1.png", "objects": {"label": [], "bbox": [[1, 2, 3, 4]]}}, "not two lists of one length"),
+        ("coco", {"image": "1.png", "objects": [], "categories": [5]}, "the name of a category is 5"),
+        ("refcoco", BOX | {"answer": [""]}, "an expression is ''"),
+        ("refcoco", BOX | {"sentences": [{"x": 1}]}, "an expression is None"),
+        ("screenspot", BOX | {"instruction": ""}, "instruction or question is ''"),
+        ("screenspot", {"image": "1.png", "bbox": [0.5, 0.5, 0.1, 0.1], "instruction": "x"}, "is no box"),
+        ("screenspot", {"image": "1.png", "bbox": [9, 9, -5, 5], "instruction": "x"}, "is no box"),
+        ("waste_detection", {"image": "1.png", "boxes": [[1, 1, 1, 1]], "labels": [None]}, "a label is None"),
+        ("waste_detection", {"image": "1.png", "boxes": 3, "labels": ["a"]}, "not two lists of one length"),
+        ("gazefollow", {"image": "1.png", "gazes": [5]}, "5 should be an object with head_bbox"),
+    ],
+)
+def test_a_row_that_nothing_can_be_measured_by_is_told(
+    name: str, row: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    write_lines(tmp_path / "a.jsonl", [row])
+    with pytest.raises(InputError, match=rf"row 1 is none of {name}: .*{message}"):
+        samples(name, tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(("value", "text"), [(True, "yes"), (False, "no"), (3.0, "3"), (0.5, "0.5"), (7, "7")])
+def test_true_answers_of_other_types_are_texts(value: object, text: str) -> None:
+    assert texts(value) == texts([{"answer": value}]) == [text]
+
+
+def test_questions_without_their_answers_are_told(tmp_path: Path) -> None:
+    write_json(tmp_path / "questions.json", {"questions": [{"question_id": [1], "image_id": 1, "question": "?"}]})
+    write_json(tmp_path / "annotations.json", {"annotations": [{"x": 1}]})
+    with pytest.raises(InputError, match="row 1 is none of vqav2: a row lacks answers"):
+        samples("vqav2", tmp_path / "questions.json")
+    write_json(tmp_path / "annotations.json", {"annotations": 3})
+    with pytest.raises(InputError, match=r"annotations.json: is of no known layout"):
+        samples("vqav2", tmp_path / "questions.json")
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(Q).encode())
+    assert samples("qa", tmp_path / "a.jsonl")[0].truth == "a"
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "a" * 5000, "a\0b", ".", "gone.png"])
+def test_a_name_that_is_of_no_file_is_told_when_it_is_read(name: str, tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [Q | {"image": name}])
+    [sample] = samples("qa", tmp_path / "a.jsonl")
+    with pytest.raises(InputError, match="the picture can't be read: "):
+        sample.picture.read()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -244,8 +328,10 @@ def test_text_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
 def test_no_files_and_no_samples_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file or folder"):
         find_files(tmp_path / "absent")
-    with pytest.raises(InputError, match=r"holds no \.parquet"):
+    with pytest.raises(NoInputFound, match=r"holds no \.parquet"):
         find_files(tmp_path)
+    with pytest.raises(NoInputFound, match="no file matches"):
+        find_files(tmp_path / "*.json")
     write_json(tmp_path / "a.json", [])
     with pytest.raises(NoInputFound, match="holds no samples of qa"):
         samples("qa", tmp_path)

@@ -134,7 +134,11 @@ def _listed(images: Path, listing: Path, truths: Iterable[tuple[str, GroundTruth
             raise InputError(f"{listing}: names an image twice: {name}")
         seen.add(name)
         path = images / name
-        if not path.resolve().is_relative_to(images.resolve()):
+        try:
+            is_inside = path.resolve().is_relative_to(images.resolve())
+        except (ValueError, OSError, RuntimeError) as error:
+            raise InputError(f"{listing}: names an image that can't be one: {name[:80]!r}: {error}") from error
+        if not is_inside:
             raise InputError(f"{listing}: names an image outside of the folder: {name}")
         yield Clip(name, path, truth)
 
@@ -150,7 +154,7 @@ def left_out(source: Path, truth: Path | None, clips: Sequence[Clip]) -> LeftOut
     for path in sorted(source.rglob("*")):
         if path in media or path.parent.name == FRAMES_FOLDER:
             continue
-        if (path / FRAMES_FOLDER).is_dir() or (is_media_file(path) and path.is_file()):
+        if (path / FRAMES_FOLDER).is_dir() or (is_media_file(path) and not path.is_dir()):
             without.append(str(path.relative_to(source)))
         elif truth is None and path.name.endswith(endings) and path not in used:
             unused.append(str(path.relative_to(source)))

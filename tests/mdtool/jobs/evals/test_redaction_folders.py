@@ -107,17 +107,28 @@ def test_what_is_left_out_is_named_and_counted(folder: Path, tmp_path: Path) -> 
     assert (whole["clips"], whole["clips_left_out"], whole["truths_left_out"]) == (1, 1, 1)
 
 
+def test_boxes_outside_of_the_picture_are_of_another_one(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes((folder / "a.png").read_bytes())
+    truth = tmp_path / "a.png.gt.txt"
+    truth.write_text("1,1,500,500,20,20,1,1,1\n")
+    outcome = run("eval", "redact", tmp_path / "a.png")
+    assert outcome.code == 1
+    assert f"none of the boxes of {truth} is within the picture" in outcome.err
+
+
 def test_a_folder_that_cvat_exported(tmp_path: Path) -> None:
-    """An image with a face, and one that has gone."""
+    """An image with a face, one that has gone, and one that no file can be."""
     image(tmp_path / "images" / "a.png")
     x0, y0, x1, y1 = BOX
     box = f'<box label="face" occluded="0" xtl="{x0}" ytl="{y0}" xbr="{x1}" ybr="{y1}"/>'
-    images = f'<image id="0" name="a.png">{box}</image><image id="1" name="gone.png">{box}</image>'
+    long = "a" * 5000 + ".png"
+    images = "".join(f'<image name="{name}">{box}</image>' for name in ("a.png", "gone.png", long))
     (tmp_path / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
     outcome = run("eval", "redact", tmp_path, "--json")
     assert outcome.code == 1
-    [line] = outcome.lines
-    assert line.startswith(f"mdtool: {tmp_path / 'images' / 'gone.png'}: ")
+    gone, too_long = outcome.lines
+    assert gone.startswith(f"mdtool: {tmp_path / 'images' / 'gone.png'}: ")
+    assert "unexpected" not in too_long
     assert [(one.get("clip"), one["object_frames"], one["leak"]) for one in outcome.json] == [
         ("a.png", 1, 0.0),
         (None, 1, 0.0),

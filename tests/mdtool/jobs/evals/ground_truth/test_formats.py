@@ -83,6 +83,7 @@ def test_short_mot_lines(tmp_path: Path) -> None:
         ("1,1,1,1,inf,5", "line 1: a box can't be"),
         ("inf,1,1,1,5,5", "line 1: "),
         ("1,1,a,1,5,5", "line 1: could not convert"),
+        ("1,1,1,1,5,5,1,1,nan", "line 1: the visible part can't be nan"),
     ],
 )
 def test_what_is_no_mot(tmp_path: Path, line: str, fault: str) -> None:
@@ -329,6 +330,12 @@ def test_images_of_wider_face(tmp_path: Path) -> None:
     assert len(clips) == 5
     faces = tmp_path / "wider_face_split" / "wider_face_train_bbx_gt.txt"
     assert [clip.media for clip in find_clips(images, faces)] == [clip.media for clip in clips]
+
+
+def test_a_list_may_name_what_can_be_no_image(tmp_path: Path) -> None:
+    faces = written(tmp_path / "x_bbx_gt.txt", "a\0b.jpg\n0\n")
+    with pytest.raises(InputError, match="names an image that can't be one: 'a"):
+        find_clips(tmp_path, faces)
 
 
 def test_a_list_can_not_name_an_image_twice(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def evaluate_task(
 ) -> None:
     """Evaluate a model on a data set that you have: `mdtool eval TASK` does.
 
-    Prints the figures with their 95 % intervals, and beside them those that the models' authors published.
+    Prints the figures with their 95 % intervals, and beside them published ones of the catalog's models.
 
     \b
     mdtool eval pope --data coco_pope_random.json --images val2014 --model moondream2 --out runs/pope

@@ -9,6 +9,7 @@ from cli_runner import run
 from jsonschema import Draft202012Validator
 from make_evaluation_sets import SETS, coco, gazefollow, naturalbench, png, qa, write_images, write_lines, write_parquet
 
+from engine.catalog.published import downloads
 from mdtool.errors import InputError
 from mdtool.jobs.evals.published import PUBLISHED
 from mdtool.jobs.evals.results_folder import read_results
@@ -166,8 +167,9 @@ def test_an_unknown_task_is_told_with_those_that_there_are() -> None:
     assert run("eval", "task", "popee", "--data", "x").code == 2
 
 
-def test_published_figures_are_of_tasks_that_there_are() -> None:
+def test_published_figures_are_of_tasks_and_models_that_there_are() -> None:
     assert {figure.task for figure in PUBLISHED} <= set(TASKS)
+    assert {figure.model for figure in PUBLISHED} <= {model.name for model in downloads()}
     assert all(figure.source for figure in PUBLISHED)
 
 

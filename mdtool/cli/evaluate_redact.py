@@ -27,14 +27,15 @@ def evaluate_redact(
     clip: Annotated[
         Path,
         typer.Argument(
-            help="A video, an image, a MOT sequence, or a folder of these or of WIDER FACE.", metavar="CLIP"
+            help="A video, an image, a MOT sequence, or a folder of these, of WIDER FACE, or exported from CVAT.",
+            metavar="CLIP",
         ),
     ],
     truth: Annotated[
         Path | None,
         typer.Argument(
-            help="Ground truth: our JSON, MOT (.txt), CVAT for video (.xml), a WIDER FACE list, or a folder of such "
-            "files. Default: next to each clip, CLIP.gt.json, CLIP.gt.txt or CLIP.gt.xml.",
+            help="Ground truth: our JSON, MOT (.txt), CVAT for video or images (.xml), a WIDER FACE list, or a folder "
+            "of such files. Default: next to each clip, CLIP.gt.json, CLIP.gt.txt or CLIP.gt.xml.",
             metavar="[TRUTH]",
         ),
     ] = None,
@@ -61,12 +62,13 @@ def evaluate_redact(
     \b
     mdtool eval redact clip.mp4 clip.mp4.gt.json --sample every
     mdtool eval redact clips/ --json
+    mdtool eval redact photos/ annotations.xml -p plate --model moondream2
     mdtool eval redact MOT17/train -p person --model moondream2
     mdtool eval redact WIDER/ --model centerface --limit 500
     """
     from mdtool.jobs.each_input import each_input
     from mdtool.jobs.evals.exposure import Exposure, recall_table, table, total
-    from mdtool.jobs.evals.ground_truth.clips import find_clips
+    from mdtool.jobs.evals.ground_truth.clips import find_clips, left_out
     from mdtool.jobs.evals.redaction import evaluate_redaction
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.media.sources.inputs import Input
@@ -77,10 +79,16 @@ def evaluate_redact(
 
     request = AnalysisRequest(tuple(prompt), threshold, parse_sampling(sample))
     redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
-    clips = {Input(one.media, Path(one.name), str(one.media)): one for one in find_clips(clip, truth)[:limit]}
+    found = find_clips(clip, truth)
+    without = left_out(clip, truth, found)
+    clips = {Input(one.media, Path(one.name), str(one.media)): one for one in found[:limit]}
     is_folder = clip.is_dir()
     loaded = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
     console = Console()
+    for name in without.clips:
+        console.note(f"{name}: left out, since there is no ground truth of it")
+    for name in without.truths:
+        console.note(f"{name}: left out, since there is no clip that it is the ground truth of")
     exposures: list[Exposure] = []
 
     def evaluate(source: Input) -> ExitCode:
@@ -95,9 +103,13 @@ def evaluate_redact(
     code = each_input(clips, evaluate, console)
     console.clear()
     if json and is_folder:
-        write_json_record(total(exposures).total_as_dict(len(exposures)))
+        counts = {"clips_left_out": len(without.clips), "truths_left_out": len(without.truths)}
+        write_json_record(total(exposures).total_as_dict(len(exposures)) | counts)
     elif exposures and not json:
         rows = [*exposures, total(exposures)] if len(exposures) > 1 else exposures
         lines = [*table(rows), *(["", *recall_table(total(exposures))] if is_folder else [])]
+        if without.clips or without.truths:
+            line = f"left out: {len(without.clips)} clips, {len(without.truths)} files of ground truth"
+            lines += ["", line]
         write_stdout("\n".join(map(one_line, lines)) + "\n")
     raise typer.Exit(code)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from mdtool.cli.options.cluster import ClusterOptions
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import Device, Dtype, ModelName, ModelOptions
 from mdtool.cli.options.outputs import Overwrite
@@ -16,10 +17,11 @@ from mdtool.escaping import one_line
 from mdtool.stdout import write_json_record, write_stdout
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
-    from collections.abc import Callable
+    from contextlib import ExitStack
 
     from engine.generation.verbs import VisionModel
-    from mdtool.jobs.evals.evaluate_set import DataSet
+    from mdtool.jobs.evals.evaluated_source import EvaluatedSource
+    from mdtool.jobs.evals.run_samples import SampleRunner
 
 TASK_COMMAND = "task"
 
@@ -58,7 +60,12 @@ Data = Annotated[
         metavar="PATH",
     ),
 ]
-Images = Annotated[Path | None, typer.Option(help="Folder of its images. Default: beside the data.", metavar="FOLDER")]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of its images, or Parquet with the columns id and image. Default: beside the data.", metavar="PATH"
+    ),
+]
 Wording = Annotated[
     Literal["reference", "lmms"],
     typer.Option(help="Wording of the questions: of moondream's eval folder, or of lmms-eval. Scores differ."),
@@ -83,6 +90,7 @@ def evaluate_task(
     prompts: Wording = "reference",
     limit: Limit = None,
     model: ModelOptions,
+    cluster: ClusterOptions,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -97,26 +105,35 @@ def evaluate_task(
 ) -> None:
     """Evaluate a model on a data set that you have: `mdtool eval TASK` does.
 
-    Prints the figures with their 95 % intervals, and beside them those that the models' authors published.
+    Prints the figures with their 95 % intervals, and beside them published ones of the catalog's models.
 
     \b
     mdtool eval pope --data coco_pope_random.json --images val2014 --model moondream2 --out runs/pope
     mdtool eval qa --data questions.jsonl --model qwen3-vl-4b --quantize int4 --limit 200
     """
-    from mdtool.jobs.evals.evaluate_set import DataSet, check, settings_of
+    from contextlib import ExitStack
+
+    from mdtool.jobs.evals.evaluate_set import DataSet, EvaluatedModel, check
+    from mdtool.jobs.evals.evaluated_source import source_of
     from mdtool.jobs.evals.run_evaluation import run_evaluation
     from mdtool.jobs.evals.summary import table
     from mdtool.jobs.evals.tasks.table import TASKS
+    from mdtool.model_selection import LoadCallbacks
 
+    cluster.check()
     console = Console(quiet, verbose=verbose)
     if task not in TASKS:
         raise UsageError(f"{task}: there is no such task; there are {', '.join(TASKS)}")
     data_set = DataSet(TASKS[task], data, images, prompts, limit)
     check(data_set)
-    load = _loader(data_set, model, console)
-    loaded = load()
-    settings = settings_of(data_set, loaded, model.computing)
-    summary = run_evaluation(data_set, loaded, model.computing, settings, out=out, overwrite=overwrite, console=console)
+    source = source_of(data_set, model.model, model.computing)
+    callbacks = LoadCallbacks(console.note, console.note, console.explain, model.may_pull(console, []))
+    loaded = source.load(callbacks)
+    evaluated = EvaluatedModel(loaded.name, loaded.revision, model.computing)
+    with ExitStack() as stack:
+        run = _runner(source, loaded, cluster, console, stack=stack)
+        del loaded  # which the runner may hold, or not
+        summary = run_evaluation(data_set, evaluated, run, out=out, overwrite=overwrite, console=console)
     if json:
         write_json_record(dict(summary))
     else:
@@ -124,17 +141,21 @@ def evaluate_task(
     raise typer.Exit(ExitCode.SOME_FAILED if summary["failed"] else ExitCode.OK)
 
 
-def _loader(data_set: "DataSet", model: ModelOptions, console: Console) -> "Callable[[], VisionModel]":
-    """Return the function that loads the model, and checks that it serves the first sample."""
-    from mdtool.jobs.evals.evaluate_set import asked_in, samples_of
-    from mdtool.model_selection import LoadCallbacks, load_gaze_model, load_model
+def _runner(
+    source: "EvaluatedSource", model: "VisionModel", cluster: ClusterOptions, console: Console, *, stack: "ExitStack"
+) -> "SampleRunner":
+    """Return what runs the samples: this process, or a cluster that the stack disconnects."""
+    from functools import partial
 
-    first = next(samples_of(data_set))
-    callbacks = LoadCallbacks(console.note, console.note, console.explain, model.may_pull(console, []))
-    if data_set.task.skill == "gaze":
-        return lambda: load_gaze_model(model.model, (), model.computing, accurate=True, callbacks=callbacks)
-    asked = [asked_in(first.request)]
-    return lambda: load_model(model.model, data_set.task.skill, asked, model.computing, callbacks=callbacks)
+    if not cluster.ray:
+        from mdtool.jobs.evals.run_samples import run_samples
+
+        return partial(run_samples, model)
+    from mdtool.cluster.ray_samples import RaySamples
+
+    pool = stack.enter_context(cluster.connected(source.computing.device))
+    console.note(f"actors on Ray: {pool.share}")
+    return RaySamples(pool, source)
 
 
 def evaluate_compare(

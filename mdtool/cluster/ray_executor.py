@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby, islice
 
+from engine.generation.verbs import VisionModel
 from mdtool.cluster.pool import Lost, Pool
 from mdtool.errors import MdtoolError
 from mdtool.jobs.batch.executor import ThreadExecutor
@@ -34,9 +35,7 @@ class BatchSetup:
     def start(self) -> Callable[[Sequence[WorkItem]], list[Result]]:
         """Load the model, and return what runs the task on items. Raises MdtoolError for another model."""
         model = self.source.load()
-        if (model.name, model.revision) != self.model:
-            found, expected = (" ".join(names).strip() for names in ((model.name, model.revision), self.model))
-            raise MdtoolError(f"the model is {found}, not {expected}; have the same one everywhere")
+        check_same(model, self.model)
         executor = ThreadExecutor(model)
 
         def run(items: Sequence[WorkItem]) -> list[Result]:
@@ -53,6 +52,13 @@ class BatchSetup:
                 late.append(DeadlineReached(item.number, 0))
             else:
                 yield item
+
+
+def check_same(model: VisionModel, expected: tuple[str, str]) -> None:
+    """Raise MdtoolError if a model is not that of this name and revision."""
+    if (model.name, model.revision) != expected:
+        found, wanted = (" ".join(names).strip() for names in ((model.name, model.revision), expected))
+        raise MdtoolError(f"the model is {found}, not {wanted}; have the same one everywhere")
 
 
 class RayExecutor:

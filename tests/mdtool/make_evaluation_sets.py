@@ -151,6 +151,19 @@ def gqa(folder: Path) -> Path:
     return folder / "testdev_balanced_questions.json"
 
 
+def gqa_in_parquet(folder: Path) -> Path:
+    """GQA as `datasets` has it: questions and pictures in files of their own."""
+    rows = [
+        {"id": "07", "imageId": "n2", "question": "What colour is the star?", "answer": "yellow"},
+        {"id": "08", "imageId": "n1", "question": "What colour is the star?", "answer": "blue"},
+    ]
+    write_parquet(folder / "testdev_balanced_instructions" / "testdev-00000-of-00001.parquet", rows)
+    for number in range(2):
+        row = {"id": f"n{number + 1}", "image": image(number)}
+        write_parquet(folder / "testdev_balanced_images" / f"testdev-0000{number}-of-00002.parquet", [row])
+    return folder / "testdev_balanced_instructions"
+
+
 def chartqa(folder: Path) -> Path:
     write_images(folder / "png")
     rows = [

@@ -8,16 +8,16 @@ from itertools import islice
 from pathlib import Path
 
 from engine.contract import DetectRequest, GazeRequest, PointRequest, QueryRequest, Request
-from engine.generation.verbs import VisionModel
-from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.errors import InputError, NoInputFound, UsageError, record_fault
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
 from mdtool.jobs.evals.data.pictures import PictureFinder
 from mdtool.jobs.evals.data.read_rows import find_files, read_rows
-from mdtool.jobs.evals.run_samples import Answered, run_samples
+from mdtool.jobs.evals.run_samples import Answered, SampleRunner
 from mdtool.jobs.evals.sample import Figure, Sample, Scored
 from mdtool.jobs.evals.tasks.task import Judgement, Prompts, RowContext, Task
 from mdtool.model_selection import ComputeConfig
+from mdtool.records.batch import Record
 from mdtool.records.fingerprint import BATCH, fingerprint
 
 FAILED_SCORE = 0.5  # below it an answer is shown among the failures
@@ -41,6 +41,15 @@ class DataSet:
     images: Path | None = None
     prompts: Prompts = "reference"
     limit: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """What is evaluated: a model of this name and revision, and how it computes."""
+
+    name: str
+    revision: str
+    computing: ComputeConfig
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,9 @@ def _samples(data_set: DataSet) -> Iterator[Sample]:
     for number, row in enumerate(read_rows(find_files(data_set.data))):
         try:
             samples = list(data_set.task.samples(row, RowContext(number, pictures, data_set.prompts)))
-        except (InputError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise InputError(f"{data_set.data}: row {number + 1} is none of {data_set.task.name}: {error}") from error
+        except (InputError, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+            fault = record_fault(error)
+            raise InputError(f"{data_set.data}: row {number + 1} is none of {data_set.task.name}: {fault}") from error
         for sample in samples:
             seen[sample.id] = seen.get(sample.id, 0) + 1
             count = seen[sample.id]
@@ -106,17 +116,17 @@ def _renamed(sample: Sample, name: str) -> Sample:
     return Sample(name, sample.picture, sample.request, sample.truth, sample.unit, sample.groups)
 
 
-def settings_of(data_set: DataSet, model: VisionModel, computing: ComputeConfig) -> str:
+def settings_of(data_set: DataSet, model: EvaluatedModel) -> str:
     """Return the fingerprint of what answers depend on, besides each sample's picture and request."""
     command = f"eval {data_set.task.name} --prompts {data_set.prompts}"
-    return fingerprint(BATCH, command=command, model=model.name, revision=model.revision, computing=computing)
+    return fingerprint(BATCH, command=command, model=model.name, revision=model.revision, computing=model.computing)
 
 
 def evaluate_set(
     data_set: DataSet,
-    model: VisionModel,
+    run: SampleRunner,
     sink: Sink,
-    settings: str,
+    common_fields: Record,
     *,
     progress: Progress,
     on_scored: Callable[[Sample, Scored], object] = lambda sample, scored: None,
@@ -125,9 +135,9 @@ def evaluate_set(
 
     Args:
         data_set: The samples.
-        model: The model.
+        run: Asks the model.
         sink: Where its answers are logged, after `begin`.
-        settings: Fingerprint for the log.
+        common_fields: Fields that all records have: `model`, `revision` and `settings`.
         progress: Counts samples, and prints why one failed.
         on_scored: Called with each sample and its scored answer.
 
@@ -136,7 +146,6 @@ def evaluate_set(
         InputError, NoInputFound: The data set can't be read, or all of its samples failed.
         OutputError: The log can't be written.
     """
-    common_fields = {"model": model.name, "revision": model.revision, "settings": settings}
     places: dict[str, int] = {}
     scored: list[Scored] = []
     failed: list[tuple[str, str]] = []
@@ -147,7 +156,7 @@ def evaluate_set(
             places[sample.id] = len(places)
             yield sample
 
-    for outcome in run_samples(noted(), model, sink, common_fields, on_wait=progress.tick):
+    for outcome in run(noted(), sink, common_fields, on_wait=progress.tick):
         if isinstance(outcome, Answered):
             judgement = data_set.task.judge(outcome.sample, outcome.entry, outcome.size)
             one = _scored(outcome.sample, judgement)
@@ -164,7 +173,11 @@ def evaluate_set(
             progress.console.error(f"{outcome.sample.id}: {outcome.cause}")
     seconds = time.perf_counter() - since
     scored.sort(key=lambda one: places[one.id])
-    figures = data_set.task.figures(scored) if scored else []
+    if not scored:
+        raise InputError(f"{data_set.data}: no sample has an answer, so there is nothing to compute figures from")
+    figures = data_set.task.figures(scored)
+    if not figures:
+        raise InputError(f"{data_set.data}: {data_set.task.name} has no figure for these samples alone; give more")
     return Evaluation(scored, figures, failed, progress.processed, len(pictures), seconds)
 
 

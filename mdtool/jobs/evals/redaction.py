@@ -58,6 +58,8 @@ def evaluate_redaction(clip: Clip, model: VisionModel, *, request: AnalysisReque
     exposure.seconds = clock.seconds["annotate"]
     if exposure.frames < len(truth.frames):
         raise InputError(f"has {exposure.frames} frames, {truth.path} has {len(truth.frames)}")
+    if not exposure.object_frames and any(not one.ignored for frame in truth.frames for one in frame.objects):
+        raise InputError(f"none of the boxes of {truth.path} is within the picture; they may be of another resolution")
     return exposure
 
 
@@ -85,10 +87,10 @@ Annotated = tuple[FrameInfo, FrameFindings, float]  # and for how long the frame
 
 def _annotated(media: Path, inference: ModelInference, clock: Stopwatch) -> Iterator[Annotated]:
     """Yield the frames of a clip with what was detected on them."""
-    if media.is_dir():
-        yield from _annotated_video(_open_sequence(media), inference, clock)
-        return
     try:
+        if media.is_dir():
+            yield from _annotated_video(_open_sequence(media), inference, clock)
+            return
         with media.open("rb") as file:
             kind = sniff(file.read(HEAD))
     except OSError as error:

@@ -1,6 +1,7 @@
 """The folder of an evaluation: the log of answers, a scored sample a line, the summary, the page of failures."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from mdtool.stdout import json_text
 ANSWERS, SAMPLES, SUMMARY, FAILURES = "answers.jsonl", "samples.jsonl", "summary.json", "failures.html"
 SAMPLE_SCHEMA, SUMMARY_SCHEMA = "mdtool.evaluation-sample/1", "mdtool.evaluation/1"
 Summary = Mapping[str, Any]  # of `summary.json`
+SUMMARY_TYPES = {"task": str, "prompts": str, "model": str, "settings": str, "computing": dict, "is_distance": bool}
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,36 @@ def read_results(folder: Path) -> Results:
     """
     if not (folder / SUMMARY).is_file() or not (folder / SAMPLES).is_file():
         raise UsageError(f"{folder}: is no folder of a finished evaluation; `mdtool eval TASK --out` writes such")
+    summary, path = _json(folder / SUMMARY), folder / SAMPLES
     samples: dict[str, Scored] = {}
-    with (folder / SAMPLES).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                record = json.loads(line)
-                if record.pop("schema") != SAMPLE_SCHEMA:
-                    raise ValueError("is of another version of mdtool")
-                one = Scored(**record | {"groups": tuple(record["groups"])})
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise InputError(f"{folder / SAMPLES}: line {number}: {record_fault(error)}") from error
-            samples[one.id] = one
-    return Results(folder, _json(folder / SUMMARY), samples)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    one = _scored(json.loads(line))
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                    raise InputError(f"{path}: line {number}: {record_fault(error)}") from error
+                samples[one.id] = one
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
+    return Results(folder, summary, samples)
+
+
+def _scored(record: dict[str, Any]) -> Scored:
+    """Return a scored sample. Raises ValueError, KeyError, TypeError or AttributeError if it is damaged."""
+    if record.pop("schema") != SAMPLE_SCHEMA:
+        raise ValueError("is of another version of mdtool")
+    one = Scored(**record | {"groups": tuple(record["groups"])})
+    _check_types(record, {"id": str, "request": str, "unit": str})
+    if not math.isfinite(one.score):
+        raise ValueError(f"the score is {one.score}")
+    return one
+
+
+def _check_types(record: Mapping[str, Any], types: Mapping[str, Any]) -> None:
+    for name, kind in types.items():
+        if not isinstance(record[name], kind):
+            raise TypeError(name)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -84,6 +104,9 @@ def _json(path: Path) -> dict[str, Any]:
         summary = json.loads(path.read_text("utf-8"))
         if summary["schema"] != SUMMARY_SCHEMA:
             raise ValueError("is of another version of mdtool")
+        _check_types(summary, SUMMARY_TYPES)
+        for figure in summary["figures"]:
+            _check_types(asdict(Figure(**figure)), {"name": str, "value": float | int | None})
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: {record_fault(error)}") from error
     found: dict[str, Any] = summary

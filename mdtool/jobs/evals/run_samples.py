@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.messages import ImageResult, ItemFailed
 from mdtool.jobs.batch.results_log import Sink
 from mdtool.jobs.each_input import error_message
-from mdtool.jobs.evals.sample import Entry, Picture, Sample
+from mdtool.jobs.evals.sample import Entry, Sample
 from mdtool.jobs.inference.input_image import InputImage
 from mdtool.jobs.inference.read_ahead import READERS, PollTimeout, ReadResult, read_ahead
 from mdtool.jobs.inference.requests import ImageRequest, stream_requests
@@ -61,6 +62,30 @@ class Unanswered:
 Outcome = Answered | Unanswered
 
 
+class SampleRunner(Protocol):
+    """Runs all samples that have no answer in the log, and logs the answers."""
+
+    def __call__(
+        self, samples: Iterable[Sample], sink: Sink, common_fields: Record, *, on_wait: Callable[[], object]
+    ) -> Iterator[Outcome]:
+        """Run samples.
+
+        Args:
+            samples: In the order of the set.
+            sink: Where answers are logged, after `begin`.
+            common_fields: Fields that all records have: `model`, `revision` and `settings`.
+            on_wait: Called several times a second.
+
+        Yields:
+            The outcome of each sample, as soon as it is known.
+
+        Raises:
+            EngineError: The model can't go on.
+            InputError: The data set can't be read.
+            OutputError: The log can't be written.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class _Read:
     """What was read for samples of one picture: their versions, which of them are due, and the pixels if any is."""
@@ -79,30 +104,14 @@ class _SampleImage(InputImage):
 
 
 def run_samples(
-    samples: Iterable[Sample],
     model: VisionModel,
+    samples: Iterable[Sample],
     sink: Sink,
     common_fields: Record,
     *,
     on_wait: Callable[[], object] = lambda: None,
 ) -> Iterator[Outcome]:
-    """Run all samples that have no answer in the log, and log the answers.
-
-    Args:
-        samples: In the order of the set; those of one picture in a row are run on one encoding of it.
-        model: Answers them.
-        sink: Where answers are logged, after `begin`.
-        common_fields: Fields that all records have: `model`, `revision` and `settings`.
-        on_wait: Called several times a second.
-
-    Yields:
-        The outcome of each sample, as soon as it is known.
-
-    Raises:
-        EngineError: The model can't go on.
-        InputError: The data set can't be read.
-        OutputError: The log can't be written.
-    """
+    """Run samples in this process; see `SampleRunner`. Those of one picture in a row are run on one encoding of it."""
     outcomes: deque[Outcome] = deque()
     poll = PollTimeout()
     depth = max(READERS, model.image_batch_size)
@@ -118,14 +127,11 @@ def run_samples(
             if result is None:
                 yield None
             elif result.value is None:
-                outcomes.extend(
-                    _failed(sink, common_fields, sample, result.error or InputError("")) for sample in result.item
-                )
+                cause = error_message(result.error or InputError(""))
+                outcomes.extend(log_failure(sink, common_fields, sample, cause) for sample in result.item)
             else:
                 group, got = result.item, result.value
-                outcomes.extend(
-                    _logged(sink, sample, got.versions[i]) for i, sample in enumerate(group) if i not in got.due
-                )
+                outcomes.extend(_logged(sink, sample) for i, sample in enumerate(group) if i not in got.due)
                 if got.due:
                     due = [group[i] for i in got.due]
                     yield _SampleImage(
@@ -138,7 +144,7 @@ def run_samples(
             if outcomes:
                 yield None  # so that they are yielded
 
-    with closing(read_ahead(_by_picture(samples), read, depth, poll_timeout=poll)) as groups:
+    with closing(read_ahead(by_picture(samples), read, depth, poll_timeout=poll)) as groups:
         for request_and_event in stream_requests(images(groups), model, (), poll_timeout=poll):
             on_wait()
             raise_if_interrupted()
@@ -151,20 +157,16 @@ def run_samples(
         yield from outcomes
 
 
-def _by_picture(samples: Iterable[Sample]) -> Iterator[Sequence[Sample]]:
+def by_picture(samples: Iterable[Sample]) -> Iterator[Sequence[Sample]]:
     """Group samples that follow each other and are on one picture."""
     group: list[Sample] = []
     for sample in samples:
-        if group and (not _is_same(sample.picture, group[0].picture) or len(group) == MAX_ON_ONE_PICTURE):
+        if group and (not sample.picture.is_same(group[0].picture) or len(group) == MAX_ON_ONE_PICTURE):
             yield group
             group = []
         group.append(sample)
     if group:
         yield group
-
-
-def _is_same(a: Picture, b: Picture) -> bool:
-    return a.path == b.path and a.data is b.data
 
 
 def _version(sample: Sample, data: bytes) -> ContentVersion:
@@ -179,10 +181,39 @@ def _is_done(sink: Sink, sample: Sample, version: ContentVersion) -> bool:
     return entry is not None and entry.whole and entry.version.identity == version.identity
 
 
-def _logged(sink: Sink, sample: Sample, version: ContentVersion) -> Outcome:
+def answer_in_log(sink: Sink, sample: Sample) -> Outcome | None:
+    """Return the answer that the log has for a sample; None if it has none, or of another picture or request."""
+    if sink.entry(sample.id) is None:
+        return None
+    try:
+        data = sample.picture.read()
+    except InputError:  # whoever runs the sample will say so
+        return None
+    return _logged(sink, sample) if _is_done(sink, sample, _version(sample, data)) else None
+
+
+def _logged(sink: Sink, sample: Sample) -> Outcome:
     record = sink.record_of(sample.id)
     assert record is not None  # as it is done
-    return Answered(sample, record["answers"][0], (record["width"], record["height"]), is_new=False)
+    return _outcome(sample, record, is_new=False)
+
+
+def log_record(sink: Sink, sample: Sample, record: Record) -> Outcome:
+    """Log the record of a sample, and return its outcome."""
+    with deferred_interrupts():
+        sink.add(record)
+    return _outcome(sample, record, is_new=True)
+
+
+def log_failure(sink: Sink, common_fields: Record, sample: Sample, cause: str) -> Outcome:
+    """Log that a sample failed, and return that."""
+    return log_record(sink, sample, failure_record(sample.id, common_fields, ItemFailed(0, "input", cause)))
+
+
+def _outcome(sample: Sample, record: Record, *, is_new: bool) -> Outcome:
+    if "error" in record:
+        return Unanswered(sample, record["error"]["cause"])
+    return Answered(sample, record["answers"][0], (record["width"], record["height"]), is_new)
 
 
 def _outcomes(sink: Sink, common_fields: Record, asked: ImageRequest, event: Done | Failed) -> Iterator[Outcome]:
@@ -190,14 +221,13 @@ def _outcomes(sink: Sink, common_fields: Record, asked: ImageRequest, event: Don
     assert isinstance(image, _SampleImage)
     if isinstance(event, Failed):
         concerned = image.samples if event.index < 0 else [image.samples[asked.number]]
-        yield from (_failed(sink, common_fields, sample, event.error) for sample in concerned)
+        cause = error_message(event.error)
+        yield from (log_failure(sink, common_fields, sample, cause) for sample in concerned)
         return
     sample, entry = image.samples[asked.number], _entry(asked.request, event)
     milliseconds = round(1000 * (time.perf_counter() - asked.since), 1)
     result = ImageResult(0, image.versions[asked.number], asked.size, milliseconds, [entry])
-    with deferred_interrupts():
-        sink.add(image_record(sample.id, common_fields, result, made_outputs=()))
-    yield Answered(sample, entry, asked.size, is_new=True)
+    yield log_record(sink, sample, image_record(sample.id, common_fields, result, made_outputs=()))
 
 
 def _entry(request: Request, event: Done) -> Entry:
@@ -207,9 +237,3 @@ def _entry(request: Request, event: Done) -> Entry:
     target = event.result
     points = [{"label": "gaze", "x": target.x, "y": target.y}] if isinstance(target, Point) else []
     return {"prompt": "gaze", "points": points, "complete": True}
-
-
-def _failed(sink: Sink, common_fields: Record, sample: Sample, error: Exception) -> Unanswered:
-    cause = error_message(error)
-    sink.add(failure_record(sample.id, common_fields, ItemFailed(0, "input", cause)))
-    return Unanswered(sample, cause)

@@ -1,11 +1,13 @@
 """A sample of a data set, its scored answer, and the figures that many of them make."""
 
-from dataclasses import dataclass, field
+import stat
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from engine.contract import Request
 from mdtool.errors import InputError
+from mdtool.jobs.evals.data.parquet_pictures import PictureRow
 
 Entry = dict[str, Any]  # of a record: the request and its result
 
@@ -16,22 +18,39 @@ class Picture:
 
     Attributes:
         name: What messages and records call it.
-        path: The file; None with `data`.
+        path: The file; None with `data` or `row`.
         data: The bytes of the file.
+        row: Where it stands in a Parquet file.
     """
 
     name: str
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    row: PictureRow | None = None
+
+    def is_same(self, other: "Picture") -> bool:
+        """Return whether both are one picture, by where they are."""
+        return self.path == other.path and self.row == other.row and self.data is other.data
+
+    def without_bytes(self) -> "Picture":
+        """Return the picture without its bytes, which another process then reads by itself."""
+        return replace(self, data=None) if self.row else self
 
     def read(self) -> bytes:
         """Return the bytes of the file. Raises InputError if it can't be read."""
         if self.data is not None:
             return self.data
+        if self.row:
+            return self.row.read()
+        path = self.path or Path(self.name)
         try:
-            return (self.path or Path(self.name)).read_bytes()
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device might have no end
+                raise InputError("the picture can't be read: it is no file")
+            return path.read_bytes()
         except OSError as error:
             raise InputError(f"the picture can't be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise InputError(f"the picture can't be read: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from functools import partial
+from itertools import islice, product
 
 from engine.generation.verbs import VisionModel
 from engine.pocket.evaluation import evaluate_model, seeds
 from mdtool.console import Console
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import StreamSink
-from mdtool.jobs.evals.evaluate_set import DataSet, evaluate_set
+from mdtool.jobs.evals.evaluate_set import DataSet, evaluate_set, samples_of
+from mdtool.jobs.evals.run_samples import run_samples
 from mdtool.model_selection import ComputeConfig, LoadCallbacks, model_errors
 
 WARM_UP = 4  # samples, or scenes
@@ -106,18 +108,19 @@ def on_scenes(count: int) -> Measure:
 def on_data_set(data_set: DataSet) -> Measure:
     """Return the measurement on a data set: its most important figure."""
 
-    def evaluate(model: VisionModel, limit: int | None) -> Quality:
-        progress = Progress(Console(quiet=True))
-        sink = StreamSink(lambda text: None)
-        found = evaluate_set(replace(data_set, limit=limit), model, sink, "", progress=progress)
+    def ignore(text: str) -> None:
+        """Keep no record."""
+
+    def measure(model: VisionModel) -> Quality:
+        common_fields = {"model": model.name, "revision": model.revision, "settings": ""}
+        for _ in run_samples(model, islice(samples_of(data_set), WARM_UP), StreamSink(ignore), common_fields):
+            pass
+        progress, run = Progress(Console(quiet=True)), partial(run_samples, model)
+        found = evaluate_set(data_set, run, StreamSink(ignore), common_fields, progress=progress)
         figure = found.figures[0]
         return Quality(
             figure.name, figure.value or 0.0, figure.low, figure.high, found.seconds / max(1, found.pictures)
         )
-
-    def measure(model: VisionModel) -> Quality:
-        evaluate(model, WARM_UP)
-        return evaluate(model, data_set.limit)
 
     return measure
 

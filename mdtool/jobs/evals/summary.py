@@ -3,19 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from engine.generation.verbs import VisionModel
 from mdtool import __version__
-from mdtool.jobs.evals.evaluate_set import DataSet, Evaluation
+from mdtool.jobs.evals.evaluate_set import DataSet, EvaluatedModel, Evaluation
 from mdtool.jobs.evals.published import published_of
 from mdtool.jobs.evals.results_folder import SUMMARY_SCHEMA, Summary
 from mdtool.jobs.evals.sample import Figure
-from mdtool.model_selection import ComputeConfig
 
 
-def summary_of(
-    data_set: DataSet, model: VisionModel, computing: ComputeConfig, settings: str, *, evaluation: Evaluation
-) -> Summary:
+def summary_of(data_set: DataSet, model: EvaluatedModel, settings: str, evaluation: Evaluation) -> Summary:
     """Return the summary as data."""
+    computing = model.computing
     how: dict[str, object] = {"device": computing.device, "dtype": computing.dtype, "quantize": computing.quantize}
     how |= {"detail": computing.detail, "max_image_tokens": computing.image_budget.max_tokens, "kv": computing.kv}
     return {

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_runner import COMMAND, ROOT, spawn
+from make_evaluation_sets import image, write_parquet
 from make_media import make_video, scenery
 from PIL import Image
 
@@ -175,6 +176,27 @@ def test_files_get_what_they_get_one_by_one(cluster: Any, tmp_path: Path) -> Non
     again = spawn(*redact, "-o", there, "--ray", cluster.address, seconds=SECONDS)
     assert again.err.count("skipped") == 3
     assert again.code == 1
+
+
+def test_an_evaluation_gets_what_it_gets_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    """Pictures in Parquet, one of which is broken; the samples of the first pictures were run before."""
+    asked = [("How many stars are there?", 1), ("How many red circles are there?", 2)]
+    rows = [{"image": image(i % 2), "qa": [{"question": q, "answer": n} for q, n in asked]} for i in range(12)]
+    rows[7]["image"] = {"bytes": b"no picture", "path": None}
+    write_parquet(tmp_path / "a.parquet", rows)
+    there, here = tmp_path / "there", tmp_path / "here"
+    evaluation = ("eval", "tallyqa", "--data", tmp_path / "a.parquet", "--model", "pocket")
+    ray = ("--out", there, "--ray", cluster.address)
+    assert spawn(*evaluation, *ray, "--limit", "5", seconds=SECONDS).code == 0
+    first = spawn(*evaluation, *ray, seconds=SECONDS)
+    second = spawn(*evaluation, "--out", here)
+    assert first.code == second.code == 1, first.err
+    assert "5 were answered before" in first.err
+    assert first.out == second.out
+    assert (there / "samples.jsonl").read_bytes() == (here / "samples.jsonl").read_bytes()
+    records = [json.loads(line) for line in (there / "answers.jsonl").read_bytes().splitlines()]
+    assert Counter(record["input"] for record in records) == {f"{i}/{j}": 1 for i in range(12) for j in range(2)}
+    assert [line for line in first.lines if line in second.lines and "mdtool: 7/" in line] != []
 
 
 @dataclass(frozen=True)

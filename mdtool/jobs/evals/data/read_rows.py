@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdtool.errors import InputError, UsageError, record_fault
+from mdtool.errors import InputError, NoInputFound, UsageError, record_fault
+from mdtool.jobs.evals.data.parquet_pictures import BATCH_ROWS, PictureRow, bytes_of, parquet_errors
 
 Row = dict[str, Any]
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".txt")
-PARQUET_ROWS = 16  # that are in memory at a time, each with its picture
 SHARD = re.compile(r"(?P<split>.+)-\d+-of-\d+(?:-[0-9a-f]+)?")  # `datasets` names files so
 GAZEFOLLOW = (
     "path", "id", "body_x", "body_y", "body_width", "body_height", "eye_x", "eye_y", "gaze_x", "gaze_y",
@@ -31,7 +31,8 @@ def find_files(data: Path) -> list[Path]:
         data: A file, a folder with files of one kind (those in its own folders too), or a glob.
 
     Raises:
-        InputError: There are none.
+        InputError: There is no such file or folder.
+        NoInputFound: A folder holds no such file, or a glob matches none.
         UsageError: A folder holds several splits of a set.
     """
     if data.is_file():
@@ -39,6 +40,8 @@ def find_files(data: Path) -> list[Path]:
     if not data.is_dir():
         matches = sorted(Path(name) for name in glob.glob(str(data), recursive=True))
         files = [path for path in matches if path.is_file()]
+        if not files and glob.has_magic(str(data)):
+            raise NoInputFound(f"{data}: no file matches")
         if not files:
             raise InputError(f"{data}: there is no such file or folder")
         return files
@@ -55,7 +58,7 @@ def find_files(data: Path) -> list[Path]:
                 f"'{found[0].parent}/{splits[0]}-*'"
             )
         return found
-    raise InputError(f"{data}: holds no {', '.join(SUFFIXES)} file")
+    raise NoInputFound(f"{data}: holds no {', '.join(SUFFIXES)} file")
 
 
 def read_rows(files: Sequence[Path]) -> Iterator[Row]:
@@ -82,7 +85,7 @@ def read_rows(files: Sequence[Path]) -> Iterator[Row]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -109,14 +112,14 @@ def _json_rows(files: Sequence[Path]) -> Iterator[Row]:
             documents += [(path, _document(path)) for path in _answer_files(files[0])]
         for path, document in documents:
             if isinstance(document, dict) and "questions" not in document and "annotations" in document:
-                answers |= {row["question_id"]: row for row in _rows_in(path, document["annotations"])}
+                answers |= {str(row.get("question_id")): row for row in _rows_in(path, document["annotations"])}
     for path, document in documents:
         match document:
             case list():
                 yield from _rows_in(path, document)
             case {"questions": list(questions)}:
                 for row in _rows_in(path, questions):
-                    yield row | answers.get(row.get("question_id"), {})
+                    yield row | answers.get(str(row.get("question_id")), {})
             case {"images": list(), "annotations": list()}:
                 yield from _coco_rows(path, document)
             case {"annotations": list()}:
@@ -140,7 +143,9 @@ def _document(path: Path) -> Any:
         raise InputError(f"{path}: {record_fault(error)}") from error
 
 
-def _rows_in(path: Path, rows: list[Any]) -> list[Row]:
+def _rows_in(path: Path, rows: Any) -> list[Row]:
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: is of no known layout; JSON Lines has one sample a line")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InputError(f"{path}: entry {number} is no JSON object")
@@ -195,14 +200,25 @@ def _gazefollow_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    try:
-        import pyarrow
+    """Yield the rows of a file; pictures are mappings with "bytes", "path", and "row", which is where they stand."""
+    with parquet_errors(path):
         from pyarrow import parquet
-    except ImportError as error:
-        raise UsageError(f"{path}: Parquet needs pyarrow: pip install 'mdtool[parquet]'") from error
-    try:
+
+        number = 0
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(PARQUET_ROWS):
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: can't be read as Parquet: {error}") from error
+            for batch in file.iter_batches(BATCH_ROWS):
+                for row in batch.to_pylist():
+                    yield row | _pictures_in(row, path, number)
+                    number += 1
+
+
+def _pictures_in(row: Row, path: Path, number: int) -> Row:
+    pictures = {name: (value, data) for name, value in row.items() if (data := bytes_of(value))}
+    return {
+        name: {
+            "bytes": data,
+            "path": value.get("path") if isinstance(value, dict) else None,
+            "row": PictureRow(path, name, number),
+        }
+        for name, (value, data) in pictures.items()
+    }

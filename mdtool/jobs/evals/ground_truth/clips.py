@@ -1,11 +1,11 @@
 """Which clips have which ground truth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.errors import InputError, NoInputFound
-from mdtool.jobs.evals.ground_truth.cvat import read_cvat
+from mdtool.jobs.evals.ground_truth.cvat import read_cvat, read_cvat_images
 from mdtool.jobs.evals.ground_truth.mot import FRAMES_FOLDER, read_mot
 from mdtool.jobs.evals.ground_truth.own_json import read_own_json
 from mdtool.jobs.evals.ground_truth.truth import GroundTruth
@@ -14,6 +14,7 @@ from mdtool.media.sources.inputs import is_media_file
 
 READERS = {".json": read_own_json, ".txt": read_mot, ".xml": read_cvat}
 SEQUENCE_TRUTH = Path("gt", "gt.txt")
+CVAT_EXPORT = "annotations.xml"  # beside the folder "images" in what CVAT exports with images
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,32 @@ class Clip:
         """
         if isinstance(self.truth, GroundTruth):
             return self.truth
+        if self.truth.suffix.lower() == ".xml" and (images := read_cvat_images(self.truth)):
+            return _of_image(images, self)
         return READERS.get(self.truth.suffix.lower(), read_own_json)(self.truth)
+
+
+def _of_image(images: dict[str, GroundTruth], clip: Clip) -> GroundTruth:
+    """Return the ground truth of one image, from those of a task; CVAT names it by a path."""
+    for name, truth in images.items():
+        if name.replace("\\", "/").rpartition("/")[2] == clip.media.name:
+            return truth
+    raise InputError(
+        f"{clip.truth}: has no image {clip.media.name}; of a video, export the task from CVAT as 'CVAT for video 1.1'"
+    )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a folder holds that is not evaluated, by name.
+
+    Attributes:
+        clips: Clips and images without ground truth.
+        truths: Files of ground truth without a clip.
+    """
+
+    clips: Sequence[str] = ()
+    truths: Sequence[str] = ()
 
 
 def find_clips(source: Path, truth: Path | None = None) -> list[Clip]:
@@ -46,30 +72,35 @@ def find_clips(source: Path, truth: Path | None = None) -> list[Clip]:
 
     Args:
         source: A clip, with its ground truth next to it (CLIP.gt.json, CLIP.gt.txt, CLIP.gt.xml); a MOT sequence; or a
-            folder of either at any depth, or of WIDER FACE.
-        truth: The file of one clip's ground truth, a WIDER FACE list for a folder of images, or a folder in which the
-            files are named after the clips.
+            folder of either at any depth, of WIDER FACE, or of CVAT's export of images (annotations.xml, images/).
+        truth: The file of one clip's ground truth, a WIDER FACE list or CVAT's boxes of images for a folder of images,
+            or a folder in which the files are named after the clips.
 
     Raises:
-        InputError: A WIDER FACE list can't be read.
+        InputError: A file with the ground truth of many images can't be read.
         NoInputFound: There is none.
     """
     if not source.is_dir():
         return [Clip(source.name, source, _truth_of(source, truth) or Path(f"{source}.gt.json"))]
     if truth is not None and truth.is_file():
         if truth.name.endswith(LIST_NAME):
-            return list(_wider_face(source, truth))
+            return list(_listed(source, truth, read_wider_face(truth)))
+        if truth.suffix.lower() == ".xml" and (images := read_cvat_images(truth)):
+            return list(_listed(source, truth, images.items()))
         return [Clip(source.name, source, truth)]
     if (source / SEQUENCE_TRUTH).is_file():
         return [Clip(source.resolve().name, source, source / SEQUENCE_TRUTH)]
     found = [*_below(source, truth)]
     for faces in sorted(source.glob(f"wider_face_split/*{LIST_NAME}")):
-        images = source / f"WIDER_{faces.name.removeprefix('wider_face_').removesuffix(LIST_NAME)}" / "images"
-        found += _wider_face(images, faces) if images.is_dir() else ()
+        folder = source / f"WIDER_{faces.name.removeprefix('wider_face_').removesuffix(LIST_NAME)}" / "images"
+        found += _listed(folder, faces, read_wider_face(faces)) if folder.is_dir() else ()
+    if truth is None and (source / CVAT_EXPORT).is_file():
+        folder = source / "images" if (source / "images").is_dir() else source
+        found += _listed(folder, source / CVAT_EXPORT, read_cvat_images(source / CVAT_EXPORT).items())
     if not found:
         raise NoInputFound(
             f"{source}: no clip with ground truth next to it (NAME.gt.json, NAME.gt.txt of MOT, NAME.gt.xml of CVAT), "
-            "no MOT sequence (gt/gt.txt), and no WIDER FACE (wider_face_split)"
+            f"no MOT sequence (gt/gt.txt), no {CVAT_EXPORT} of CVAT's for images, and no WIDER FACE (wider_face_split)"
         )
     return found
 
@@ -95,9 +126,39 @@ def _below(folder: Path, truth: Path | None) -> Iterator[Clip]:
             yield Clip(name, path, found)
 
 
-def _wider_face(images: Path, faces: Path) -> Iterator[Clip]:
-    for name, truth in read_wider_face(faces):
+def _listed(images: Path, listing: Path, truths: Iterable[tuple[str, GroundTruth]]) -> Iterator[Clip]:
+    """Yield the images that one file has the ground truth of, by their names below a folder."""
+    seen = set[str]()
+    for name, truth in truths:
+        if name in seen:
+            raise InputError(f"{listing}: names an image twice: {name}")
+        seen.add(name)
         path = images / name
-        if not path.resolve().is_relative_to(images.resolve()):
-            raise InputError(f"{faces}: names an image outside of the folder: {name}")
+        try:
+            is_inside = path.resolve().is_relative_to(images.resolve())
+        except (ValueError, OSError, RuntimeError) as error:
+            raise InputError(f"{listing}: names an image that can't be one: {name[:80]!r}: {error}") from error
+        if not is_inside:
+            raise InputError(f"{listing}: names an image outside of the folder: {name}")
         yield Clip(name, path, truth)
+
+
+def left_out(source: Path, truth: Path | None, clips: Sequence[Clip]) -> LeftOut:
+    """Return what is not among the clips that `find_clips` found for these paths, though it seems to be meant."""
+    if not source.is_dir():
+        return LeftOut()
+    media = {clip.media for clip in clips}
+    used = {clip.truth for clip in clips if isinstance(clip.truth, Path)}
+    endings = tuple(f".gt{suffix}" for suffix in READERS)
+    without, unused = [], []
+    for path in sorted(source.rglob("*")):
+        if path in media or path.parent.name == FRAMES_FOLDER:
+            continue
+        if (path / FRAMES_FOLDER).is_dir() or (is_media_file(path) and not path.is_dir()):
+            without.append(str(path.relative_to(source)))
+        elif truth is None and path.name.endswith(endings) and path not in used:
+            unused.append(str(path.relative_to(source)))
+    if truth is not None and truth.is_dir():
+        truths = (path for path in sorted(truth.iterdir()) if path.suffix.lower() in READERS)
+        unused += [path.name for path in truths if path not in used]
+    return LeftOut(without, unused)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from mdtool.errors import InputError
-from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box
+from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box, checked_part
 
 SEQUENCE_INFO, FRAMES_FOLDER, LABELS = "seqinfo.ini", "img1", "labels.txt"
 MAX_FRAMES = 10_000_000
@@ -60,7 +60,7 @@ def _parsed(line: str, first: float, labels: list[str]) -> tuple[int, TrueObject
         number,
         checked_box(left, top, left + width, top + height),
         labels[kind - 1] if 1 <= kind <= len(labels) else None,
-        min(max(float(fields[8]), 0.0), 1.0) if len(fields) > 8 else 1.0,
+        checked_part(min(max(float(fields[8]), 0.0), 1.0)) if len(fields) > 8 else 1.0,
         ignored=len(fields) > 6 and float(fields[6]) == 0,
     )
 

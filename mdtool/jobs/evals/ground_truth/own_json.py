@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.contract import normalize_prompt
 from mdtool.errors import InputError, record_fault
-from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box
+from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box, checked_part
 
 
 def read_own_json(path: Path) -> GroundTruth:
@@ -40,6 +40,6 @@ def _object(box: dict[str, Any]) -> TrueObject:
         int(box["id"]),
         checked_box(x_min, y_min, x_max, y_max),
         label,
-        float(box.get("visible", 1)),
+        checked_part(float(box.get("visible", 1))),
         {str(name): str(value) for name, value in box.get("attributes", {}).items()},
     )

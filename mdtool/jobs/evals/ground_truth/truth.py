@@ -79,6 +79,13 @@ class GroundTruth:
         return replace(self, frames=tuple(frames))
 
 
+def checked_part(value: float) -> float:
+    """Return a part of something, 0..1. Raises ValueError for another number."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"the visible part can't be {value}")
+    return value
+
+
 def checked_box(x_min: float, y_min: float, x_max: float, y_max: float) -> tuple[float, float, float, float]:
     """Return the sides of a box.
 

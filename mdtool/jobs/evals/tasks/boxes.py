@@ -10,7 +10,7 @@ from engine import contract
 from engine.contract import DetectRequest
 from mdtool.errors import InputError
 from mdtool.jobs.evals.data.coco_names import COCO_NAMES
-from mdtool.jobs.evals.data.fields import field, numbers, optional
+from mdtool.jobs.evals.data.fields import checked_text, field, numbers, optional
 from mdtool.jobs.evals.data.read_rows import Row
 from mdtool.jobs.evals.figures import figures_of, mean_figures, plain_figures
 from mdtool.jobs.evals.metrics.boxes import (
@@ -47,7 +47,8 @@ def coco_samples(row: Row, context: RowContext) -> Iterator[Sample]:
     The reference asks only for what a picture has. COCO mAP counts what is detected of other categories too.
     """
     found = _objects(row)
-    yield from _per_label(row, context, found, row.get("categories") or list(found), in_pixels=True)
+    categories = [checked_text(name, "the name of a category") for name in row.get("categories") or found]
+    yield from _per_label(row, context, found, categories, in_pixels=True)
 
 
 def waste_samples(row: Row, context: RowContext) -> Iterator[Sample]:
@@ -57,9 +58,10 @@ def waste_samples(row: Row, context: RowContext) -> Iterator[Sample]:
         yield from _per_label(row, context, found, list(found), in_pixels=True)
         return
     objects: defaultdict[str, list[_Object]] = defaultdict(list)
-    for values, label in zip(field(row, "boxes"), field(row, "labels"), strict=True):
-        x, y, width, height = numbers(values, 4)
-        objects[str(label)].append(_Object(str(label), (x - width / 2, y - height / 2, x + width / 2, y + height / 2)))
+    for values, value in _pairs(field(row, "boxes"), field(row, "labels")):
+        x, y, width, height = _sized(values)
+        label = _label(value)
+        objects[label].append(_Object(label, (x - width / 2, y - height / 2, x + width / 2, y + height / 2)))
     yield from _per_label(row, context, objects, list(objects), in_pixels=False)
 
 
@@ -72,9 +74,9 @@ def refcoco_samples(row: Row, context: RowContext) -> Iterator[Sample]:
     picture = context.pictures.picture(field(row, *IMAGE), name)
     split = optional(row, "split")
     for place, expression in enumerate(expressions):
-        text = expression.get("sent", "") if isinstance(expression, dict) else str(expression)
+        text = checked_text(expression.get("sent") if isinstance(expression, dict) else expression, "an expression")
         yield Sample(
-            name if len(expressions) == 1 else f"{name}/{place}", picture, DetectRequest(None, text.strip()),
+            name if len(expressions) == 1 else f"{name}/{place}", picture, DetectRequest(None, text),
             {"boxes": [box], "in_pixels": True}, picture.name, () if split is None else (str(split),),
         )  # fmt: skip
 
@@ -108,28 +110,44 @@ def _objects(row: Row) -> dict[str, list[_Object]]:
         except (ValueError, RecursionError) as error:
             raise InputError(f"objects is not valid JSON: {error}") from error
     if isinstance(value, dict):  # columns
-        columns = [value.get("bbox") or [], value.get("label") or value.get("category") or []]
-        value = [{"bbox": box, "label": label} for box, label in zip(*columns, strict=True)]
+        columns = _pairs(value.get("bbox") or [], value.get("label") or value.get("category") or [])
+        value = [{"bbox": box, "label": label} for box, label in columns]
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise InputError("objects is no list of objects with bbox and label")
     found: defaultdict[str, list[_Object]] = defaultdict(list)
     for one in value:
         label = _label(field(one, "label", "category"))
-        found[label].append(_Object(label, _corners(field(one, "bbox")), bool(one.get("crowd")), one.get("area")))
+        area = optional(one, "area")
+        [area] = [None] if area is None else numbers([area], 1)
+        found[label].append(_Object(label, _corners(field(one, "bbox")), bool(one.get("crowd")), area))
     return dict(found)
 
 
+def _pairs(boxes: Any, labels: Any) -> list[tuple[Any, Any]]:
+    if not isinstance(boxes, list) or not isinstance(labels, list) or len(boxes) != len(labels):
+        raise InputError("boxes and their labels are not two lists of one length")
+    return list(zip(boxes, labels, strict=True))
+
+
 def _label(value: Any) -> str:
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         if not 0 < value < len(COCO_NAMES):
             raise InputError(f"the label {value} is no number of a COCO category")
         return COCO_NAMES[value]
-    return str(value)
+    return checked_text(value, "a label")
 
 
 def _corners(bbox: Any) -> Box:
-    x, y, width, height = numbers(bbox, 4)
+    x, y, width, height = _sized(bbox)
     return x, y, x + width, y + height
+
+
+def _sized(bbox: Any) -> list[float]:
+    """Return a box of which the last two numbers are its size. Raises InputError for a negative one."""
+    found = numbers(bbox, 4)
+    if min(found[2:]) < 0:
+        raise InputError(f"the size of the box {bbox} is negative")
+    return found
 
 
 def judge(sample: Sample, entry: Entry, size: tuple[int, int]) -> Judgement:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 
+from mdtool.errors import InputError
 from mdtool.jobs.evals.data.fields import texts
 from mdtool.jobs.evals.metrics.text_answers import (
     anls,
@@ -47,20 +48,26 @@ def by_exact_match(answer: str, truth: object, question: str) -> Judgement:
 
 def by_number(answer: str, truth: object, question: str) -> Judgement:
     """Score 1 for the true whole number, in digits or words."""
-    said = number(answer)
-    return Judgement(answer, said, float(any(said is not None and said == number(text) for text in texts(truth))))
+    said, true = number(answer), {number(text) for text in texts(truth)} - {None}
+    if not true:
+        raise InputError(f"the true answer {texts(truth)[0]!r} is no whole number")
+    return Judgement(answer, said, float(said in true))
 
 
 def by_yes_no(answer: str, truth: object, question: str) -> Judgement:
     """Score 1 for the right one of yes and no."""
     said, true = yes_no(answer), yes_no(texts(truth)[0])
-    return Judgement(answer, None if said is None else ("no", "yes")[said], float(said is not None and said == true))
+    if true is None:
+        raise InputError(f"the true answer {texts(truth)[0]!r} is neither yes nor no")
+    return Judgement(answer, None if said is None else ("no", "yes")[said], float(said == true))
 
 
 def by_choice(answer: str, truth: object, question: str) -> Judgement:
     """Score 1 for the letter of the right option, or its words."""
-    said = multiple_choice(answer, options_in(question) or LETTERS)
-    return Judgement(answer, said, float(said is not None and said == texts(truth)[0].strip().upper()))
+    said, true = multiple_choice(answer, options_in(question) or LETTERS), texts(truth)[0].strip().upper()
+    if true not in tuple(LETTERS):
+        raise InputError(f"the true answer {texts(truth)[0]!r} is no letter of an option")
+    return Judgement(answer, said, float(said == true))
 
 
 def by_kind_of_truth(answer: str, truth: object, question: str) -> Judgement:

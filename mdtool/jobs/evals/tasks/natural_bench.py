@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from engine.contract import QueryRequest
-from mdtool.jobs.evals.data.fields import field, optional
+from mdtool.jobs.evals.data.fields import field, optional, text
 from mdtool.jobs.evals.data.read_rows import Row
 from mdtool.jobs.evals.figures import figures_of
 from mdtool.jobs.evals.metrics.natural_bench import Group, natural_bench_scores
@@ -30,29 +30,34 @@ def samples(row: Row, context: RowContext) -> Iterator[Sample]:
     def sample(group: str, place: int, question: str, *, image: object, truth: str) -> Sample:
         name = f"{group}/{place}"
         picture = context.pictures.picture(image, name)
-        request = QueryRequest(None, question.strip() + suffix, generation=GREEDY)
-        return Sample(name, picture, request, truth.strip(), group, (PLACES[place],))
+        _judged("", truth, question)  # raises for a truth that no answer can be compared with
+        request = QueryRequest(None, question + suffix, generation=GREEDY)
+        return Sample(name, picture, request, truth, group, (PLACES[place],))
 
     if "Image_0" in row:
         group = str(optional(row, "Index") if optional(row, "Index") is not None else context.number)
         for place in (0, 2, 1, 3):  # the questions on one picture together
             image, question = place % 2, place // 2
             yield sample(
-                group, place, field(row, f"Question_{question}"), image=row[f"Image_{image}"],
-                truth=field(row, f"Image_{image}_Question_{question}"),
+                group, place, text(row, f"Question_{question}"), image=field(row, f"Image_{image}"),
+                truth=text(row, f"Image_{image}_Question_{question}"),
             )  # fmt: skip
         return
     index = int(field(row, "Index"))
     true = index % 4 in (0, 3)  # the set is made so
     given = optional(row, "Answer")
     truth = str(given) if given is not None else (("no", "yes") if is_yes_no else ("B", "A"))[true]
-    yield sample(str(index // 4), index % 4, field(row, "Question"), image=field(row, "Image"), truth=truth)
+    yield sample(str(index // 4), index % 4, text(row, "Question"), image=field(row, "Image"), truth=truth)
 
 
 def judge(sample: Sample, entry: Entry, size: tuple[int, int]) -> Judgement:
     """Judge an answer: yes or no, or an option."""
-    by = by_yes_no if sample.truth.lower() in ("yes", "no") else by_choice
-    return by(entry["answer"], sample.truth, entry["question"])
+    return _judged(entry["answer"], sample.truth, entry["question"])
+
+
+def _judged(answer: str, truth: str, question: str) -> Judgement:
+    by = by_yes_no if truth.lower() in ("yes", "no") else by_choice
+    return by(answer, truth, question)
 
 
 def figures(scored: Sequence[Scored]) -> list[Figure]:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from engine.contract import Box, GazeRequest, Point, PointRequest
-from mdtool.jobs.evals.data.fields import field, numbers, optional
+from mdtool.errors import InputError
+from mdtool.jobs.evals.data.fields import field, numbers, optional, text
 from mdtool.jobs.evals.data.read_rows import Row
 from mdtool.jobs.evals.figures import mean_figures
 from mdtool.jobs.evals.metrics.gaze import gazefollow_auc, gazefollow_dist, point_heatmap
@@ -26,9 +27,11 @@ def screenspot_samples(row: Row, context: RowContext) -> Iterator[Sample]:
     picture = context.pictures.picture(field(row, "img_filename", "file_name", *IMAGE), name)
     x, y, right, bottom = numbers(field(row, "bbox"), 4)
     in_pixels = max(x, y, right, bottom) > 1
+    if min(right, bottom) < 0 or (not in_pixels and (right < x or bottom < y)):
+        raise InputError(f"{row['bbox']} is no box: two corners in fractions, or a corner and a size in pixels")
     box = [x, y, x + right, y + bottom] if in_pixels else [x, y, right, bottom]
     kinds = [optional(row, "data_type"), optional(row, "data_source")]
-    request = PointRequest(None, str(field(row, "instruction", "question")).strip())
+    request = PointRequest(None, text(row, "instruction", "question"))
     yield Sample(
         name, picture, request, {"box": box, "in_pixels": in_pixels}, picture.name, tuple(str(k) for k in kinds if k)
     )

@@ -7,7 +7,7 @@ from typing import Any
 from engine.contract import Generation, QueryRequest
 from mdtool.errors import InputError
 from mdtool.jobs.evals.data.fields import field as needed
-from mdtool.jobs.evals.data.fields import optional, texts
+from mdtool.jobs.evals.data.fields import optional, text, texts
 from mdtool.jobs.evals.data.read_rows import Row
 from mdtool.jobs.evals.figures import by_group, figures_of, mean_figures
 from mdtool.jobs.evals.metrics.text_answers import yes_no
@@ -95,8 +95,10 @@ class Questions:
     def sample(self, row: Row, context: RowContext, picture: Picture, name: str) -> Sample:
         """Make the sample of one question."""
         wording = self.lmms if context.prompts == "lmms" and self.lmms else self.reference
-        request = QueryRequest(None, wording.of(str(needed(row, *QUESTION)).strip()), generation=GREEDY)
-        return Sample(name, picture, request, needed(row, *self.truth), picture.name, self.groups(row))
+        question, truth = wording.of(text(row, *QUESTION)), needed(row, *self.truth)
+        self.judge("", truth, question)  # raises for a truth that no answer can be compared with
+        request = QueryRequest(None, question, generation=GREEDY)
+        return Sample(name, picture, request, truth, picture.name, self.groups(row))
 
     def _questions(self, row: Row) -> Sequence[Row]:
         listed = row.get("qa")
@@ -121,6 +123,8 @@ class Pope(Questions):
 
     def _questions(self, row: Row) -> Sequence[Row]:
         splits = [split for split in POPE_SPLITS if isinstance(row.get(split), list)]
+        if not all(isinstance(one, dict) for split in splits for one in row[split]):
+            raise InputError("a row's split is no list of questions")
         return [one | {"category": split} for split in splits for one in row[split]] or super()._questions(row)
 
     def figures(self, scored: Sequence[Scored]) -> list[Figure]:
@@ -146,10 +150,11 @@ class OwnQuestions(Questions):
 
     def samples(self, row: Row, context: RowContext) -> Iterator[Sample]:
         """Make a sample of each question of a row; the metric is judged by, and kept with the truth."""
-        for sample in super().samples(row, context):
-            metric = row.get("metric")
-            if metric is not None and metric not in JUDGES:
-                raise InputError(f"the metric {metric!r} is not known; known are {', '.join(JUDGES)}")
+        metric = row.get("metric")
+        if metric is not None and (not isinstance(metric, str) or metric not in JUDGES):
+            raise InputError(f"the metric {metric!r} is not known; known are {', '.join(JUDGES)}")
+        by_metric = replace(self, judge=JUDGES[metric]) if metric else self
+        for sample in super(OwnQuestions, by_metric).samples(row, context):
             yield replace(sample, truth={"answers": texts(sample.truth), "metric": metric}) if metric else sample
 
     def judged(self, sample: Sample, entry: Entry, size: tuple[int, int]) -> Judgement:

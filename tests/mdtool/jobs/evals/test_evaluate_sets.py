@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from cli_runner import run
 from jsonschema import Draft202012Validator
-from make_evaluation_sets import SETS, coco, gazefollow, png, qa, write_images, write_lines, write_parquet
+from make_evaluation_sets import SETS, coco, gazefollow, naturalbench, png, qa, write_images, write_lines, write_parquet
 
+from engine.catalog.published import downloads
+from mdtool.errors import InputError
 from mdtool.jobs.evals.published import PUBLISHED
+from mdtool.jobs.evals.results_folder import read_results
 from mdtool.jobs.evals.tasks.table import TASKS
 from mdtool.records.schemas import RECORDS
 
@@ -123,6 +126,12 @@ def test_nothing_but_failures_is_an_error(tmp_path: Path) -> None:
     assert "no sample has an answer" in done.err
 
 
+def test_samples_that_make_no_figure_are_an_error(tmp_path: Path) -> None:
+    done = run("eval", "naturalbench", "--data", naturalbench(tmp_path), *POCKET, "--limit", "3")
+    assert done.code == 1
+    assert "naturalbench has no figure for these samples alone; give more" in done.err
+
+
 def test_pictures_inside_parquet_are_asked_about_once_for_all_their_questions(tmp_path: Path) -> None:
     asked = [("How many red circles are there?", 2), ("How many stars are there?", 1)]
     rows = [{"image": {"bytes": png(0), "path": None}, "qa": [{"question": q, "answer": n} for q, n in asked]}]
@@ -146,6 +155,11 @@ def test_a_gaze_needs_a_model_that_estimates_it(tmp_path: Path) -> None:
     assert "centerface can't gaze" in done.err
 
 
+def test_actors_need_a_cluster(questions: Path) -> None:
+    done = run("eval", "qa", "--data", questions, *POCKET, "--actors", "2")
+    assert (done.code, done.lines) == (2, ["mdtool: --actors: needs --ray; add it, or leave --actors out"])
+
+
 def test_an_unknown_task_is_told_with_those_that_there_are() -> None:
     done = run("eval", "popee", "--data", "x")
     assert done.code == 2
@@ -153,8 +167,9 @@ def test_an_unknown_task_is_told_with_those_that_there_are() -> None:
     assert run("eval", "task", "popee", "--data", "x").code == 2
 
 
-def test_published_figures_are_of_tasks_that_there_are() -> None:
+def test_published_figures_are_of_tasks_and_models_that_there_are() -> None:
     assert {figure.task for figure in PUBLISHED} <= set(TASKS)
+    assert {figure.model for figure in PUBLISHED} <= {model.name for model in downloads()}
     assert all(figure.source for figure in PUBLISHED)
 
 
@@ -194,6 +209,51 @@ def test_runs_of_different_tasks_can_t_be_compared(results: Path, tmp_path: Path
     assert "is no folder of a finished evaluation" in run("eval", "compare", results, tmp_path / "no").err
     (tmp_path / "samples.jsonl").write_text("{}\n")
     assert "samples.jsonl: line 1: lacks 'schema'" in run("eval", "compare", results, tmp_path).err
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "fault"),
+    [
+        ("summary.json", {"task": None}, "summary.json: a value is of another type"),
+        ("summary.json", {"figures": [{"x": 1}]}, "summary.json: a value is of another type"),
+        ("summary.json", {"computing": 3}, "summary.json: a value is of another type"),
+        ("summary.json", {"schema": "x"}, "summary.json: is of another version of mdtool"),
+        ("samples.jsonl", {"score": "x"}, "samples.jsonl: line 1: a value is of another type"),
+        ("samples.jsonl", {"score": float("nan")}, "samples.jsonl: line 1: the score is nan"),
+        ("samples.jsonl", {"id": []}, "samples.jsonl: line 1: a value is of another type"),
+        ("samples.jsonl", None, "samples.jsonl: line 1: 'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_a_damaged_folder_is_told(
+    results: Path, name: str, change: dict[str, Any] | None, fault: str, tmp_path: Path
+) -> None:
+    for one in ("summary.json", "samples.jsonl"):
+        (tmp_path / one).write_bytes((results / one).read_bytes())
+    text = (tmp_path / name).read_text()
+    record = json.loads(text if name == "summary.json" else text.splitlines()[0])
+    (tmp_path / name).write_bytes(b"\xff\n" if change is None else json.dumps(record | change).encode())
+    with pytest.raises(InputError, match=fault):
+        read_results(tmp_path)
+
+
+def test_hostile_texts_are_only_text_on_the_page_of_failures(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    hostile = "</figure><script>alert(1)</script>\"'><img src=x onerror=alert(1)> How many stars?"
+    row = {
+        "id": hostile,
+        "image": "1.png",
+        "question": hostile,
+        "answer": hostile + "\u202e\0\x1b[31m",
+        "split": hostile,
+    }
+    write_lines(tmp_path / "a.jsonl", [row | {"answer": hostile + "\u202e\0\x1b[31m"}])
+    done = run("eval", "qa", "--data", tmp_path / "a.jsonl", *POCKET, "--out", tmp_path / "out")
+    assert done.code == 0
+    page = (tmp_path / "out" / "failures.html").read_text()
+    assert "<h2>1 failure</h2>" in page
+    assert page.count("&lt;script&gt;") >= 4
+    assert page.count("</figure>") == page.count("<img ") == 1
+    assert not any(text in page for text in ("<script", "<img src=x", "\u202e", "\0", "\x1b"))
 
 
 @pytest.mark.slow

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import make_evaluation_sets as sets
+import pyarrow
 import pytest
 from make_evaluation_sets import SETS, boxes, png, pope_in_lists, write_images, write_json, write_lines, write_parquet
+from pyarrow import parquet
 
 from engine.contract import DetectRequest, GazeRequest, PointRequest, QueryRequest
 from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.jobs.evals.data.fields import texts
+from mdtool.jobs.evals.data.parquet_pictures import PictureRow, pictures_by_id
 from mdtool.jobs.evals.data.pictures import PictureFinder
 from mdtool.jobs.evals.data.read_rows import find_files, read_rows
 from mdtool.jobs.evals.evaluate_set import DataSet, asked_in, check, samples_of
@@ -132,6 +136,57 @@ def test_pictures_are_found_by_path_name_or_number(value: str | int, tmp_path: P
     assert PictureFinder(Path("elsewhere.jsonl"), tmp_path).picture(value, "x").read() == png(0)
 
 
+@pytest.mark.parametrize("place", ["testdev_balanced_images", "testdev_balanced_images/all.parquet"])
+def test_pictures_may_be_in_other_parquet_files_by_their_ids(place: str, tmp_path: Path) -> None:
+    data = sets.gqa_in_parquet(tmp_path)
+    assert [sample.picture.read() for sample in samples("gqa", data)] == [png(1), png(0)]  # of the folder beside it
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    tables = [parquet.read_table(path) for path in sorted((tmp_path / "testdev_balanced_images").iterdir())]
+    parquet.write_table(pyarrow.concat_tables(tables), tmp_path / "testdev_balanced_images" / "all.parquet")
+    for path in data.iterdir():
+        path.rename(moved / path.name)
+    write_json(moved / "questions.json", {"9": {"imageId": "n2", "question": "?", "answer": "a"}})
+    for questions, expected in ((moved, [png(1), png(0)]), (moved / "questions.json", [png(1)])):
+        found = samples_of(DataSet(TASKS["gqa"], questions, tmp_path / place))
+        assert [sample.picture.read() for sample in found] == expected
+
+
+def test_rows_of_parquet_are_read_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    values = [f"{number}".encode() for number in range(100)]
+    table = pyarrow.table({"id": list(range(100)), "image": values, "more": [None] * 100})
+    parquet.write_table(table, path, row_group_size=40)
+    rows = pictures_by_id([path])
+    for number in (0, 1, 17, 39, 40, 99, 20, 98, 2, 50, 45, 79, 80):
+        assert rows[str(number)].read() == values[number]
+    with pytest.raises(InputError, match="row 1 has no bytes of a picture"):
+        PictureRow(path, "more", 0).read()
+
+
+def test_a_picture_of_parquet_can_be_read_without_its_bytes(tmp_path: Path) -> None:
+    for name in ("mmstar", "naturalbench"):  # in bytes, and in pictures as `datasets` writes them
+        for sample in samples(name, SETS[name](tmp_path / name)):
+            there = sample.picture.without_bytes()
+            assert there.data is None
+            assert there.read() == sample.picture.read()
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [({"image": b"x"}, "has no pictures by id"), ({"id": 1, "picture": b"x"}, "it has id, picture")],
+)
+def test_parquet_without_pictures_by_id_is_told(row: dict[str, object], fault: str, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [row])
+    with pytest.raises(InputError, match=fault):
+        pictures_by_id([tmp_path / "a.parquet"])
+
+
+def test_no_folder_of_images_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such folder, and no such Parquet file"):
+        next(samples_of(DataSet(TASKS["qa"], sets.qa(tmp_path), tmp_path / "gone")))
+
+
 def test_a_folder_with_several_splits_has_to_be_narrowed(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", [{"image": sets.image(0)}])
@@ -159,6 +214,89 @@ def test_a_row_that_is_none_is_told_with_its_number(content: str, message: str, 
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(InputError, match=message):
         samples("qa", tmp_path / "a.jsonl")
+
+
+Q, BOX = {"image": "1.png", "question": "?", "text": "?", "answer": "a"}, {"image": "1.png", "bbox": [1, 2, 3, 4]}
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("qa", Q | {"answer": NAN}, "a row lacks answers or answer"),
+        ("qa", Q | {"question": NAN, "text": None}, "a row lacks question"),
+        ("qa", Q | {"answer": float("inf")}, "a true answer is inf, and should be a text or a number"),
+        ("qa", Q | {"answer": {"a": 1}}, "a true answer is {'a': 1}"),
+        ("qa", Q | {"answers": []}, "the true answer is empty"),
+        ("qa", Q | {"answers": ["a", None]}, "a true answer is None"),
+        ("qa", Q | {"question": {"a": 1}}, "is {'a': 1}, and should be a text"),
+        ("qa", Q | {"question": {"bytes": "x"}}, "is bytes, and should be a text"),
+        ("qa", Q | {"question": " "}, "is ' ', and should be a text"),
+        ("qa", Q | {"question": "\ud800"}, "is not valid Unicode"),
+        ("qa", Q | {"metric": ["anls"]}, r"the metric \['anls'\] is not known"),
+        ("qa", Q | {"metric": "number"}, "the true answer 'a' is no whole number"),
+        ("pope", Q, "the true answer 'a' is neither yes nor no"),
+        ("pope", Q | {"random": ["a"]}, "a row's split is no list of questions"),
+        ("tallyqa", Q, "the true answer 'a' is no whole number"),
+        ("textvqa", Q | {"answers": ["", " "]}, "the true answer is empty"),
+        ("docvqa", Q | {"answers": []}, "the true answer is empty"),
+        ("mmstar", Q | {"answer": "AB"}, "the true answer 'AB' is no letter of an option"),
+        (
+            "naturalbench",
+            {"Question_Type": "yes_no", "Image_0": "1.png", "Question_0": "?"},
+            "lacks Image_0_Question_0",
+        ),
+        ("naturalbench", {"Question_Type": "yes_no", "Index": "x"}, "invalid literal for int"),
+        ("coco", {"image": "1.png", "objects": [{"label": "a", "bbox": [1, 2, NAN, 4]}]}, "should be 4 numbers"),
+        ("coco", {"image": "1.png", "objects": [{"label": "a", "bbox": [1, 2, -3, 4]}]}, "is negative"),
+        ("coco", {"image": "1.png", "objects": [{"label": "a", "bbox": [1, 2, 3, 4], "area": "x"}]}, "1 numbers"),
+        ("coco", {"image": "1.png", "objects": [{"label": "", "bbox": [1, 2, 3, 4]}]}, "a label is ''"),
+        ("coco", {"image": "1.png", "objects": {"label": [], "bbox": [[1, 2, 3, 4]]}}, "not two lists of one length"),
+        ("coco", {"image": "1.png", "objects": [], "categories": [5]}, "the name of a category is 5"),
+        ("refcoco", BOX | {"answer": [""]}, "an expression is ''"),
+        ("refcoco", BOX | {"sentences": [{"x": 1}]}, "an expression is None"),
+        ("screenspot", BOX | {"instruction": ""}, "instruction or question is ''"),
+        ("screenspot", {"image": "1.png", "bbox": [0.5, 0.5, 0.1, 0.1], "instruction": "x"}, "is no box"),
+        ("screenspot", {"image": "1.png", "bbox": [9, 9, -5, 5], "instruction": "x"}, "is no box"),
+        ("waste_detection", {"image": "1.png", "boxes": [[1, 1, 1, 1]], "labels": [None]}, "a label is None"),
+        ("waste_detection", {"image": "1.png", "boxes": 3, "labels": ["a"]}, "not two lists of one length"),
+        ("gazefollow", {"image": "1.png", "gazes": [5]}, "5 should be an object with head_bbox"),
+    ],
+)
+def test_a_row_that_nothing_can_be_measured_by_is_told(
+    name: str, row: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    write_lines(tmp_path / "a.jsonl", [row])
+    with pytest.raises(InputError, match=rf"row 1 is none of {name}: .*{message}"):
+        samples(name, tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(("value", "text"), [(True, "yes"), (False, "no"), (3.0, "3"), (0.5, "0.5"), (7, "7")])
+def test_true_answers_of_other_types_are_texts(value: object, text: str) -> None:
+    assert texts(value) == texts([{"answer": value}]) == [text]
+
+
+def test_questions_without_their_answers_are_told(tmp_path: Path) -> None:
+    write_json(tmp_path / "questions.json", {"questions": [{"question_id": [1], "image_id": 1, "question": "?"}]})
+    write_json(tmp_path / "annotations.json", {"annotations": [{"x": 1}]})
+    with pytest.raises(InputError, match="row 1 is none of vqav2: a row lacks answers"):
+        samples("vqav2", tmp_path / "questions.json")
+    write_json(tmp_path / "annotations.json", {"annotations": 3})
+    with pytest.raises(InputError, match=r"annotations.json: is of no known layout"):
+        samples("vqav2", tmp_path / "questions.json")
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(Q).encode())
+    assert samples("qa", tmp_path / "a.jsonl")[0].truth == "a"
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "a" * 5000, "a\0b", ".", "gone.png"])
+def test_a_name_that_is_of_no_file_is_told_when_it_is_read(name: str, tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [Q | {"image": name}])
+    [sample] = samples("qa", tmp_path / "a.jsonl")
+    with pytest.raises(InputError, match="the picture can't be read: "):
+        sample.picture.read()
 
 
 @pytest.mark.parametrize(
@@ -190,8 +328,10 @@ def test_text_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
 def test_no_files_and_no_samples_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file or folder"):
         find_files(tmp_path / "absent")
-    with pytest.raises(InputError, match=r"holds no \.parquet"):
+    with pytest.raises(NoInputFound, match=r"holds no \.parquet"):
         find_files(tmp_path)
+    with pytest.raises(NoInputFound, match="no file matches"):
+        find_files(tmp_path / "*.json")
     write_json(tmp_path / "a.json", [])
     with pytest.raises(NoInputFound, match="holds no samples of qa"):
         samples("qa", tmp_path)

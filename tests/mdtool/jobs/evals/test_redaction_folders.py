@@ -92,6 +92,49 @@ def test_one_damaged_clip_is_named_and_the_others_count(folder: Path, tmp_path: 
     assert [one.get("clip") for one in outcome.json] == ["a.png", None]
 
 
+def test_what_is_left_out_is_named_and_counted(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a.png.gt.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    image(tmp_path / "sub" / "b.png")
+    (tmp_path / "c.mp4.gt.txt").write_text("1,1,1,1,5,5\n")
+    outcome = evaluated(tmp_path)
+    assert outcome.lines == [
+        "mdtool: sub/b.png: left out, since there is no ground truth of it",
+        "mdtool: c.mp4.gt.txt: left out, since there is no clip that it is the ground truth of",
+    ]
+    assert outcome.out.decode().splitlines()[-1] == "left out: 1 clips, 1 files of ground truth"
+    whole = evaluated(tmp_path, "--json").json[-1]
+    assert (whole["clips"], whole["clips_left_out"], whole["truths_left_out"]) == (1, 1, 1)
+
+
+def test_boxes_outside_of_the_picture_are_of_another_one(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes((folder / "a.png").read_bytes())
+    truth = tmp_path / "a.png.gt.txt"
+    truth.write_text("1,1,500,500,20,20,1,1,1\n")
+    outcome = run("eval", "redact", tmp_path / "a.png")
+    assert outcome.code == 1
+    assert f"none of the boxes of {truth} is within the picture" in outcome.err
+
+
+def test_a_folder_that_cvat_exported(tmp_path: Path) -> None:
+    """An image with a face, one that has gone, and one that no file can be."""
+    image(tmp_path / "images" / "a.png")
+    x0, y0, x1, y1 = BOX
+    box = f'<box label="face" occluded="0" xtl="{x0}" ytl="{y0}" xbr="{x1}" ybr="{y1}"/>'
+    long = "a" * 5000 + ".png"
+    images = "".join(f'<image name="{name}">{box}</image>' for name in ("a.png", "gone.png", long))
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
+    outcome = run("eval", "redact", tmp_path, "--json")
+    assert outcome.code == 1
+    gone, too_long = outcome.lines
+    assert gone.startswith(f"mdtool: {tmp_path / 'images' / 'gone.png'}: ")
+    assert "unexpected" not in too_long
+    assert [(one.get("clip"), one["object_frames"], one["leak"]) for one in outcome.json] == [
+        ("a.png", 1, 0.0),
+        (None, 1, 0.0),
+    ]
+
+
 def test_a_sequence_without_images(tmp_path: Path) -> None:
     (tmp_path / "gt").mkdir()
     (tmp_path / "gt" / "gt.txt").write_text("1,1,1,1,5,5,1,1,1\n")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mdtool.errors import InputError, NoInputFound
-from mdtool.jobs.evals.ground_truth.clips import find_clips
-from mdtool.jobs.evals.ground_truth.cvat import read_cvat
+from mdtool.jobs.evals.ground_truth.clips import find_clips, left_out
+from mdtool.jobs.evals.ground_truth.cvat import read_cvat, read_cvat_images
 from mdtool.jobs.evals.ground_truth.mot import frame_rate, read_mot
 from mdtool.jobs.evals.ground_truth.own_json import read_own_json
 from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueObject
@@ -83,6 +83,7 @@ def test_short_mot_lines(tmp_path: Path) -> None:
         ("1,1,1,1,inf,5", "line 1: a box can't be"),
         ("inf,1,1,1,5,5", "line 1: "),
         ("1,1,a,1,5,5", "line 1: could not convert"),
+        ("1,1,1,1,5,5,1,1,nan", "line 1: the visible part can't be nan"),
     ],
 )
 def test_what_is_no_mot(tmp_path: Path, line: str, fault: str) -> None:
@@ -154,6 +155,11 @@ def test_cvat_without_the_tasks_size_ends_with_its_last_box(tmp_path: Path) -> N
         (CVAT.replace('frame="2"', 'frame="-2"'), "not a CVAT ground truth: frame -2"),
         (CVAT.replace("<size>6", "<size>3"), "has a box on frame 4 of a task of 3 frames"),
         (CVAT.replace("<frame_filter>", "<frame_filter>step=5"), "has annotations of one frame in 5"),
+        (
+            CVAT.replace("</track>", "<polygon/></track>"),
+            "not a CVAT ground truth: it has a shape that is no box (polygon)",
+        ),
+        ('<?xml version="1.0" encoding="klingon"?><annotations/>', "not a CVAT ground truth: not valid XML"),
         (CVAT.replace("<size>6", "<size>six"), "not a CVAT ground truth: invalid literal"),
     ],
 )
@@ -162,6 +168,67 @@ def test_what_is_no_cvat(tmp_path: Path, text: str, fault: str) -> None:
     with pytest.raises(InputError) as error:
         read_cvat(path)
     assert str(error.value).startswith(f"{path}: {fault}")
+
+
+CVAT_IMAGES = """<annotations>
+  <version>1.1</version>
+  <image id="0" name="sub/a.png" width="64" height="48">
+    <box label="face" occluded="1" xtl="1" ytl="2" xbr="11" ybr="22"><attribute name="pose">profile</attribute></box>
+    <box label="plate" occluded="0" xtl="10" ytl="10" xbr="20" ybr="14" rotation="270.0"/>
+    <tag label="street"/>
+  </image>
+  <image id="1" name="b.png" width="64" height="48"/>
+</annotations>
+"""
+
+
+def test_cvat_boxes_of_images(tmp_path: Path) -> None:
+    found = read_cvat_images(written(tmp_path / "annotations.xml", CVAT_IMAGES))
+    assert list(found) == ["sub/a.png", "b.png"]
+    face, plate = found["sub/a.png"].frames[0].objects
+    assert (face.box, face.label, face.attributes) == ((1, 2, 11, 22), "face", {"pose": "profile", "occluded": "yes"})
+    assert plate.box == pytest.approx((13, 7, 17, 17))  # upright
+    assert found["b.png"].frames[0].objects == ()
+    assert read_cvat_images(written(tmp_path / "clip.xml", CVAT)) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (CVAT_IMAGES.replace('"b.png"', '"sub/a.png"'), "it has the image sub/a.png twice"),
+        (CVAT_IMAGES.replace('name="b.png"', ""), "an element lacks 'name'"),
+        (
+            CVAT_IMAGES.replace('<tag label="street"/>', '<ellipse label="face"/>'),
+            "it has a shape that is no box (ellipse)",
+        ),
+        (CVAT_IMAGES.replace('xtl="1"', 'xtl="nan"'), "a box can't be"),
+        (CVAT_IMAGES.replace('"270.0"', '"nan"'), "a box can't be"),
+        (CVAT_IMAGES.replace('"270.0"', '"inf"'), "math domain error"),
+    ],
+)
+def test_what_is_no_cvat_of_images(tmp_path: Path, text: str, fault: str) -> None:
+    path = written(tmp_path / "annotations.xml", text)
+    with pytest.raises(InputError) as error:
+        read_cvat_images(path)
+    assert str(error.value).startswith(f"{path}: not a CVAT ground truth: {fault}")
+
+
+def test_images_that_cvat_exported(tmp_path: Path) -> None:
+    """With their file, beside it, and each by itself."""
+    for name in ("images/sub/a.png", "images/b.png"):
+        written(tmp_path / name, "")
+    listing = written(tmp_path / "annotations.xml", CVAT_IMAGES)
+    expected = [tmp_path / "images/sub/a.png", tmp_path / "images/b.png"]
+    assert [clip.media for clip in find_clips(tmp_path)] == expected
+    assert [clip.media for clip in find_clips(tmp_path / "images", listing)] == expected
+    [one] = find_clips(expected[0], listing)
+    assert len(one.read_truth().frames[0].objects) == 2
+    [other] = find_clips(written(tmp_path / "c.mp4", ""), listing)
+    with pytest.raises(InputError, match=r"annotations.xml: has no image c.mp4; of a video, export the task from CVAT"):
+        other.read_truth()
+    written(listing, CVAT_IMAGES.replace("b.png", "../../b.png"))
+    with pytest.raises(InputError, match="names an image outside of the folder"):
+        find_clips(tmp_path)
 
 
 WIDER = """\
@@ -230,6 +297,11 @@ def test_clips_of_a_folder(tmp_path: Path) -> None:
         ("b.mkv", tmp_path / "b.mkv.gt.xml"),
         ("sub/c.png", tmp_path / "sub/c.png.gt.txt"),
     ]
+    assert left_out(tmp_path, None, clips).clips == ["sub/without.mp4"]
+    for name in ("T/img1/000001.jpg", "gone.mp4.gt.json"):
+        written(tmp_path / name, "")
+    without = left_out(tmp_path, None, clips)
+    assert (without.clips, without.truths) == (["T", "sub/without.mp4"], ["gone.mp4.gt.json"])
     assert [clip.name for clip in find_clips(tmp_path / "S")] == ["S"]
     with pytest.raises(NoInputFound, match="no clip with ground truth next to it"):
         find_clips(tmp_path / "S" / "img1")
@@ -240,6 +312,10 @@ def test_ground_truth_in_a_folder_of_its_own(tmp_path: Path) -> None:
         written(tmp_path / name, "")
     clips = find_clips(tmp_path / "clips", tmp_path / "truth")
     assert [clip.truth for clip in clips] == [tmp_path / "truth/a.xml", tmp_path / "truth/b.mp4.json"]
+    for name in ("clips/c.mp4", "truth/d.txt", "truth/notes.md"):
+        written(tmp_path / name, "")
+    without = left_out(tmp_path / "clips", tmp_path / "truth", clips)
+    assert (without.clips, without.truths) == (["c.mp4"], ["d.txt"])
     [one] = find_clips(tmp_path / "clips" / "a.mp4", tmp_path / "truth")
     assert one.truth == tmp_path / "truth/a.xml"
 
@@ -254,6 +330,17 @@ def test_images_of_wider_face(tmp_path: Path) -> None:
     assert len(clips) == 5
     faces = tmp_path / "wider_face_split" / "wider_face_train_bbx_gt.txt"
     assert [clip.media for clip in find_clips(images, faces)] == [clip.media for clip in clips]
+
+
+def test_a_list_may_name_what_can_be_no_image(tmp_path: Path) -> None:
+    faces = written(tmp_path / "x_bbx_gt.txt", "a\0b.jpg\n0\n")
+    with pytest.raises(InputError, match="names an image that can't be one: 'a"):
+        find_clips(tmp_path, faces)
+
+
+def test_a_list_can_not_name_an_image_twice(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="names an image twice: a"):
+        find_clips(tmp_path, written(tmp_path / "x_bbx_gt.txt", "a.jpg\n0\na.jpg\n0\n"))
 
 
 def test_a_list_can_not_name_images_elsewhere(tmp_path: Path) -> None:

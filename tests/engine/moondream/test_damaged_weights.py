@@ -71,6 +71,9 @@ class Damaged:
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
         return self.tensor(name, dtype, device)
 
+    def row_table(self, name: str) -> None:
+        return None
+
 
 @cache
 def plain(third: bool) -> RandomWeights:

@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.quantization.gguf_blocks import GgufBlocks
 
 GROUP_SIZES = (128, 64, 32)  # supported by torch's int4 kernel
+QUANTIZED_ROWS = 1024  # at a time: in float32 an output head takes several times the memory of its int8 values
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +140,13 @@ def quantize_int4(weight: Tensor, group_size: int = GROUP_SIZES[0]) -> Int4:
 
 def quantize_int8(weight: Tensor) -> Int8:
     """Quantise a matrix (rows, columns) to int8, symmetrically, with a scale per row."""
-    rows = weight.float()
-    scale = _int8_scale(rows)
-    return Int8((rows / scale).round_().to(torch.int8), scale[:, 0])
+    values, scale = torch.empty_like(weight, dtype=torch.int8), torch.empty(len(weight), 1, device=weight.device)
+    chunks = (tensor.split(QUANTIZED_ROWS) for tensor in (weight, values, scale))
+    for stored, rounded, row_scale in zip(*chunks, strict=True):
+        rows = stored.float()
+        row_scale.copy_(_int8_scale(rows))
+        rounded.copy_((rows / row_scale).round_())
+    return Int8(values, scale[:, 0])
 
 
 def rounded_to_int8(weight: Tensor, dtype: torch.dtype) -> Tensor:

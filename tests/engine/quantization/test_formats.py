@@ -13,7 +13,15 @@ from engine.checkpoints.random_weights import RandomWeights
 from engine.contract import EngineError, LoadOptions
 from engine.moondream.config import Config
 from engine.moondream.weights import QUANTIZATION_PLAN, shapes
-from engine.quantization.formats import Int4, Int8, Matrix, concat_rows, quantize_int4, quantize_int8
+from engine.quantization.formats import (
+    QUANTIZED_ROWS,
+    Int4,
+    Int8,
+    Matrix,
+    concat_rows,
+    quantize_int4,
+    quantize_int8,
+)
 from engine.quantization.gguf_blocks import BLOCK_TYPES, GgufBlocks
 from engine.quantization.plan import QuantizedSource, weights_bytes
 
@@ -48,6 +56,14 @@ def test_what_four_bits_can_tell_stays_as_it_is() -> None:
     weight = (torch.arange(16.0) - 5).repeat(3, 8)
     assert torch.equal(quantize_int4(weight).dequantize(torch.float32), weight)
     assert torch.equal(quantize_int4(torch.zeros(2, 64)).dequantize(torch.float32), torch.zeros(2, 64))
+
+
+def test_many_rows_are_rounded_as_each_by_itself() -> None:
+    weight = drawn(2 * QUANTIZED_ROWS + 3, 8)
+    kept = quantize_int8(weight)
+    rows = [quantize_int8(row[None]) for row in weight]
+    assert torch.equal(kept.values, torch.cat([row.values for row in rows]))
+    assert torch.equal(kept.scale, torch.cat([row.scale for row in rows]))
 
 
 def test_zero_stays_zero() -> None:
@@ -89,7 +105,8 @@ def test_a_plan_may_keep_all_in_four_bits() -> None:
 
 @pytest.mark.slow
 def test_only_large_matrices_are_kept_in_few_bits() -> None:
-    plain = RandomWeights(shapes(Config()))
+    published = Config()  # but for the vocabulary: rows have no part in it
+    plain = RandomWeights(shapes(replace(published, text=replace(published.text, vocab_size=512))))
     names = {
         "text.blocks.3.attn.qkv.weight": (128, 64, 32, None),
         "text.blocks.0.mlp.fc2.weight": (128, 64, 32, None),

@@ -59,11 +59,11 @@ class FileRows:
             changed = _version(self.descriptor) != self.version  # after reading, so that a change meanwhile is noticed
         except OSError as error:
             raise ModelUnavailable(f"{self.path}: cannot be read: {reason(error)}") from error
-        if changed:
+        data = bytearray().join([found[row] for row in which])
+        if changed or len(data) != len(which) * size:
             raise ModelUnavailable(
                 f"{self.path}: was changed or cut off after it was loaded: load the model again, or get it again"
             )
-        data = bytearray().join([found[row] for row in which])
         return torch.frombuffer(data, dtype=self.dtype).view(len(which), *self.shape[1:]).to(dtype)
 
     def _read(self, row: int, size: int) -> bytes:
@@ -104,7 +104,7 @@ def open_rows(path: Path, name: str, shape: tuple[int, ...], dtype: torch.dtype)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         os.close(descriptor)
         raise ModelUnavailable(f"{path}: changed while reading {quoted_name(name)}") from error
-    weakref.finalize(rows, os.close, descriptor)
+    weakref.finalize(rows, os.close, descriptor).atexit = False  # threads may still read then
     return rows
 
 

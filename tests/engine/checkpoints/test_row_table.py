@@ -135,6 +135,16 @@ def test_a_file_that_is_changed_is_an_error(tmp_path: Path, change: Callable[[Pa
         table.rows([3], torch.float32)
 
 
+def test_one_that_was_cut_off_before_it_was_opened_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    weights = in_file(path, torch.ones(64, 24))
+    cut(path)
+    table = weights.row_table(WTE)
+    assert table
+    with pytest.raises(ModelUnavailable, match="changed or cut off"):
+        table.rows([60], torch.float32)
+
+
 def replaced(path: Path) -> None:
     save_file({"other": torch.ones(2)}, path.with_name("new"))
     path.with_name("new").replace(path)

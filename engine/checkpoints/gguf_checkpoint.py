@@ -65,6 +65,9 @@ class GgufCheckpoint:
             return self.read(name, dtype, device)
         return _blocks(stored.parts[0], device)
 
+    def row_table(self, name: str) -> None:
+        """Return None: matrices are mapped from the file anyway."""
+
     def summary(self, dtype: torch.dtype) -> tuple[str, ...]:
         """Describe the files in lines for people, for a model that computes in this dtype."""
         types = [part.type for stored in self.tensors.values() for part in stored.parts]

@@ -1,12 +1,13 @@
 """Storage formats of quantised matrices in checkpoints: several tensors, its parts, for each matrix."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from engine.checkpoints.reader import Shape
+from engine.checkpoints.row_table import FileRows
 from engine.quantization.formats import GROUP_SIZES, Int4, Int8, Matrix
 
 
@@ -31,6 +32,27 @@ class Packing:
     def key_suffix(self) -> str:
         """The suffix that identifies the format."""
         return next(iter(self.dtypes))
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """A quantised matrix whose parts have the same rows as itself; see `RowTable`."""
+
+    packing: Packing
+    parts: Mapping[str, FileRows]
+    shape: tuple[int, ...]
+    is_quantized = True
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return sum(part.nbytes for part in self.parts.values())
+
+    def rows(self, which: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return rows, dequantised. Raises as `FileRows.rows` does."""
+        parts = {name: part.rows(which, part.dtype) for name, part in self.parts.items()}
+        matrix = self.packing.matrix(parts, (len(which), self.shape[1]), dtype)
+        return matrix if isinstance(matrix, Tensor) else matrix.dequantize(dtype)
 
 
 def _int4_shapes(shape: Shape, stored: Mapping[str, Shape]) -> Mapping[str, Shape]:

@@ -49,6 +49,9 @@ class RandomWeights:
 
     matrix = tensor
 
+    def row_table(self, name: str) -> None:
+        """Return None: there is no file."""
+
     def _is_norm(self, name: str) -> bool:
         """Whether it belongs to a norm, whose weight is a vector; other layers have matrices."""
         layer, _, part = name.rpartition(".")

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from engine.checkpoints.row_table import FileRows, open_rows
 from engine.checkpoints.shards import weight_map
 from engine.contract import ModelUnavailable
 from engine.error_text import quoted_name, reason
@@ -84,6 +85,11 @@ class Checkpoint:
             raise ModelUnavailable(f"{entry.file}: cannot read {quoted_name(name)}: {reason(error)}") from error
 
     matrix = read  # safetensors have no blocks
+
+    def row_table(self, name: str) -> FileRows | None:
+        """Return a tensor whose rows are read at each lookup; see `open_rows`, also for the errors."""
+        entry = self._entry(name)
+        return open_rows(entry.file, name, entry.shape, entry.dtype)
 
     def summary(self, dtype: torch.dtype) -> tuple[str, ...]:
         """Return no lines: there is nothing to tell about the format."""

@@ -12,11 +12,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.checkpoints.packings import INT4, INT8, Packing
+from engine.checkpoints.packings import INT4, INT8, PackedRows, Packing
 from engine.checkpoints.reader import Shape
+from engine.checkpoints.row_table import FileRows
 from engine.contract import ModelUnavailable
 from engine.error_text import quoted_name, summarize_faults
 from engine.quantization.formats import Matrix
+from engine.quantization.row_table import RowTable
 
 
 class StoredTensors(Protocol):
@@ -44,6 +46,9 @@ class StoredTensors(Protocol):
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
         """Return a matrix in the blocks that it is stored in, or else a copy as `read` does."""
+
+    def row_table(self, name: str) -> FileRows | None:
+        """Return a tensor whose rows are read at each lookup; None where that can't be done."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,22 @@ class TensorMap:
             part: self.checkpoint.read(self.locations[f"{name}.{part}"].name, None, device) for part in packing.dtypes
         }
         return packing.matrix(parts, self.shapes[name], dtype)
+
+    def row_table(self, name: str) -> RowTable | None:
+        """Return a matrix whose rows are read at each lookup; None if they don't lie in one piece each."""
+        packing = self.packing(name)
+        if packing is None:
+            return self._stored_rows(name)
+        if packing not in (INT4, INT8):
+            return None
+        parts = {part: rows for part in packing.dtypes if (rows := self._stored_rows(f"{name}.{part}"))}
+        return PackedRows(packing, parts, self.shapes[name]) if len(parts) == len(packing.dtypes) else None
+
+    def _stored_rows(self, name: str) -> FileRows | None:
+        location = self.locations.get(name)
+        if location is None or location != TensorLocation(location.name):
+            return None
+        return self.checkpoint.row_table(location.name)
 
 
 def locate_tensors(

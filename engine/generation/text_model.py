@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from engine.generation.transformer import Transformer
+from engine.layers.embedding import Embeddings, embed
 from engine.layers.fused_linear import linear_of_rms_norm
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import make_linear
 from engine.layers.parameters import ParameterReader
-from engine.quantization.formats import Matrix
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class TextModel:
         max_context: Most tokens of a sequence.
     """
 
-    embeddings: Matrix
+    embeddings: Embeddings
     transformer: Transformer
     norm: Tensor
     head: LinearLayer
@@ -46,19 +45,18 @@ class TextModel:
             eps: Of the final norm.
             max_context: Most tokens of a sequence.
         """
-        embeddings = reader.matrix("embed_tokens.weight")
+        name = "embed_tokens.weight"
+        embeddings: Embeddings
         if reader.has("lm_head.weight"):
-            head = reader.linear("lm_head")
+            embeddings, head = reader.embeddings(name), reader.linear("lm_head")
         else:
-            head = make_linear(embeddings, None, reader.dtype, packed=reader.packed, compiled=reader.compiled)
+            embeddings = tied = reader.matrix(name)
+            head = make_linear(tied, None, reader.dtype, packed=reader.packed, compiled=reader.compiled)
         return cls(embeddings, transformer, reader(f"{norm}.weight"), head, eps, max_context)
 
     def embed(self, tokens: Sequence[int]) -> Tensor:
         """Embed token ids, (tokens, dim)."""
-        rows = torch.tensor(tokens, dtype=torch.long, device=self.transformer.device)
-        if isinstance(self.embeddings, Tensor):
-            return self.embeddings[rows]
-        return self.embeddings.rows(rows, self.transformer.dtype)
+        return embed(self.embeddings, tokens, self.transformer.dtype, self.transformer.device)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Compute logits (rows, vocabulary) from hidden states (rows, dim)."""

@@ -50,6 +50,7 @@ from engine.generation.tokenizer import Tokenizer
 from engine.generation.verbs import VisionModel
 from engine.generation.vlm_decoder import Pieces, VlmDecoder
 from engine.generation.vlm_flows import objects_flow
+from engine.layers.embedding import embedding_lines
 from engine.layers.kv_cache import PrefixCache, SequenceCache
 from engine.layers.linear import LinearLayer
 from engine.layers.lora import LoraAdapter
@@ -166,7 +167,7 @@ class VisionLanguageModel(VisionModel):
                 images.compile()
             text.transformer.compile()
         linears = {"vision": images.typical_linear} if images else {}
-        self.setup = setup.summary(linears | {"text": typical_linear})
+        self.setup = setup.summary(linears | {"text": typical_linear}) + embedding_lines(text.embeddings)
 
     @cached_property
     def abilities(self) -> Abilities:

@@ -1,5 +1,6 @@
 """Building layers from named weights."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.finite import check_weights
+from engine.layers.embedding import Embeddings
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import make_linear
 from engine.layers.norms import Norm
@@ -55,6 +57,11 @@ class ParameterReader:
         if isinstance(matrix, GgufBlocks):
             return replace(matrix, exact=self.exact)
         return _checked(full_name, matrix) if isinstance(matrix, Tensor) else matrix
+
+    def embeddings(self, name: str) -> Embeddings:
+        """Return a matrix of which only rows are looked up: a large one stays in the file where that can be done."""
+        table = self.weights.row_table(f"{self.part}.{name}") if self.device == "cpu" else None
+        return table if table and math.prod(table.shape) > MAX_CHECKED_WEIGHTS else self.matrix(name)
 
     def linear(self, name: str) -> LinearLayer:
         """Return the linear layer of `name`.weight and, if it exists, `name`.bias."""

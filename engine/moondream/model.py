@@ -29,6 +29,7 @@ from engine.generation.scheduler import CPU_CHUNKS, GPU_CHUNKS, Flow, Job, Sched
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.verbs import VisionModel
 from engine.kernels.library import kernels as cpu_kernels
+from engine.layers.embedding import embedding_lines
 from engine.layers.int8_linear import LARGE_BATCH_ROWS
 from engine.layers.kv_cache import PrefixCache
 from engine.layers.linear_dispatch import benefits_from_compile, kernel_summary
@@ -166,7 +167,10 @@ class Moondream(VisionModel):
         parts = {"vision": self.vision.encoder.blocks[0].qkv, "text": self.text.blocks[0].qkv}
         kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in parts.items())
         on_cpu = (f"quantised weights on this CPU: {cpu_kernels().summary}",) if device == "cpu" else ()
-        self.setup: tuple[str, ...] = (placement, kernels, *on_cpu, compile_summary(device, options.compile, gains))
+        self.setup: tuple[str, ...] = (
+            *(placement, kernels, *on_cpu, compile_summary(device, options.compile, gains)),
+            *embedding_lines(self.text.embeddings),
+        )
         self.decoder = MoondreamDecoder(self.text, self.region)
         self._flows = Flows(name, config, tokenizer)
         self._adapters: dict[str, LoraAdapter] = {}

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from engine.generation.transformer import SequenceRun, Transformer
+from engine.layers.embedding import embed
 from engine.layers.kv_cache import PrefixCache
 from engine.layers.lora import LoraAdapter
 from engine.layers.norms import layer_norm
@@ -22,7 +22,7 @@ class TextModel:
     def __init__(self, config: TextConfig, reader: ParameterReader) -> None:
         self.config = config
         self.dtype, self.device = reader.dtype, reader.device
-        self.embeddings = reader.matrix("wte")
+        self.embeddings = reader.embeddings("wte")
         self.blocks = [text_block(config, reader, layer) for layer in range(config.n_layers)]
         self.post_norm = reader.norm("post_ln")
         self.head = reader.linear("lm_head")
@@ -33,10 +33,7 @@ class TextModel:
 
     def embed(self, tokens: Sequence[int]) -> Tensor:
         """Embed token ids, (tokens, dim)."""
-        rows = torch.tensor(tokens, dtype=torch.long, device=self.device)
-        if isinstance(self.embeddings, Tensor):
-            return self.embeddings[rows]
-        return self.embeddings.rows(rows, self.dtype)
+        return embed(self.embeddings, tokens, self.dtype, self.device)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Compute logits (rows, vocabulary) from hidden states (rows, dim)."""

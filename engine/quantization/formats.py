@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.quantization.gguf_blocks import GgufBlocks
 
 GROUP_SIZES = (128, 64, 32)  # supported by torch's int4 kernel
+QUANTIZED_ROWS = 1024  # at a time: in float32 an output head takes several times the memory of its int8 values
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +140,25 @@ def quantize_int4(weight: Tensor, group_size: int = GROUP_SIZES[0]) -> Int4:
 
 def quantize_int8(weight: Tensor) -> Int8:
     """Quantise a matrix (rows, columns) to int8, symmetrically, with a scale per row."""
+    values, scale = torch.empty_like(weight, dtype=torch.int8), torch.empty(len(weight), 1, device=weight.device)
+    chunks = (tensor.split(QUANTIZED_ROWS) for tensor in (weight, values, scale))
+    for stored, rounded, row_scale in zip(*chunks, strict=True):
+        rows = stored.float()
+        row_scale.copy_(_int8_scale(rows))
+        rounded.copy_((rows / row_scale).round_())
+    return Int8(values, scale[:, 0])
+
+
+def rounded_to_int8(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what `quantize_int8(weight).dequantize(dtype)` does, in half the operations: few rows cost no more."""
     rows = weight.float()
-    scale = (rows.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-    return Int8((rows / scale[:, None]).round_().to(torch.int8), scale)
+    scale = _int8_scale(rows)
+    return (rows / scale).round_().add_(_ZERO).mul_(scale).to(dtype)  # the sum because int8 has no -0
+
+
+_ZERO = torch.zeros(())  # as a tensor, which adds in a quarter of the time that a number takes
+
+
+def _int8_scale(rows: Tensor) -> Tensor:
+    """Return the scale of each row, (rows, 1)."""
+    return rows.abs().amax(1, keepdim=True).div_(127).clamp_(min=torch.finfo(torch.float32).tiny)

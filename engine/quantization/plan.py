@@ -19,6 +19,7 @@ from engine.quantization.formats import (
     quantize_int8,
 )
 from engine.quantization.gguf_blocks import GgufBlocks
+from engine.quantization.row_table import Int8Rows, RowTable
 from engine.quantization.tensor_source import TensorSource
 
 INT4_ALL = "int4-all"  # all matrices that are quantised become int4
@@ -96,6 +97,16 @@ class QuantizedSource:
         quantized = quantize_int4(stored, size) if size else quantize_int8(stored)
         check_weights(name, quantized.scale)
         return quantized
+
+    def row_table(self, name: str) -> RowTable | None:
+        """Return the table of the source, whose rows are quantised as they are looked up; None in int4.
+
+        Quantisation to int4 takes many small operations, more than a decode step can spare.
+        """
+        table = self.source.row_table(name)
+        if table is None or table.is_quantized or not self.plan.quantizes(name):
+            return table
+        return None if self.plan.group_size(name, self.scheme) else Int8Rows(table)
 
 
 def weights_bytes(

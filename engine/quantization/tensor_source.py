@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.quantization.formats import Matrix
+from engine.quantization.row_table import RowTable
 
 
 class TensorSource(Protocol):
@@ -19,3 +20,6 @@ class TensorSource(Protocol):
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
         """Return the weight of a linear layer, (out, in): quantised if it is stored so, else as `tensor` does."""
+
+    def row_table(self, name: str) -> RowTable | None:
+        """Return a matrix whose rows are read from a file at each lookup; None where that can't be done."""

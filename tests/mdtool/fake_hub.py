@@ -6,9 +6,11 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from loopback_server import serve_loopback
 
 MIB = 1 << 20
 
@@ -58,18 +60,11 @@ class Hub:
 def serve_hub(repos: dict[tuple[str, str], dict[str, bytes]], **how: Any) -> Iterator[Hub]:
     hub = Hub(repos, **how)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    server.daemon_threads = True
-    hub.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.go_on.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serve_loopback(type("Handler", (_Handler,), {"hub": hub})) as hub.port:
+        try:
+            yield hub
+        finally:
+            hub.go_on.set()
 
 
 def is_large(name: str) -> bool:

@@ -22,7 +22,7 @@ from engine.generation.sampling import Sampler
 from engine.generation.steps import ReadToken
 from engine.generation.tokenizer import load_tokenizer
 from engine.layers import parameters
-from engine.moondream.model import Moondream
+from engine.moondream.model import EncodedPrefix, Moondream
 from engine.moondream.weights import QUANTIZATION_PLAN, shapes
 from engine.quantization.formats import Matrix
 from engine.quantization.plan import QuantizedSource
@@ -71,6 +71,9 @@ class Damaged:
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
         return self.tensor(name, dtype, device)
 
+    def row_table(self, name: str) -> None:
+        return None
+
 
 @cache
 def plain(third: bool) -> RandomWeights:
@@ -83,8 +86,13 @@ def built(third: bool, weights: TensorSource, scheme: str | None = None, dtype: 
     return Moondream("small", small(third), source, tokenizer, options=LoadOptions("cpu", dtype, resize="pillow"))
 
 
-def answer(model: Moondream, skill: str) -> Any:
+def encoded(model: Moondream) -> EncodedPrefix:
     [image] = model.encode([np.random.default_rng(0).integers(0, 256, (80, 64, 3), np.uint8)])
+    return image
+
+
+def answer(model: Moondream, skill: str, image: EncodedPrefix | None = None) -> Any:
+    image = image or encoded(model)
     if skill in ("caption", "sampled"):
         return model.caption([image], "short", GREEDY if skill == "caption" else SAMPLED)
     if skill in ("choices", "number"):
@@ -160,13 +168,19 @@ def test_infinity_that_a_bounded_function_hides_is_found_when_the_model_is_loade
 @pytest.mark.parametrize("third", [False, True])
 @pytest.mark.parametrize("scheme", [None, "int8", "int4-32"])
 def test_every_tensor_fails_or_has_no_part_in_the_answer(third: bool, scheme: str | None) -> None:
-    wanted = {skill: answer(built(third, plain(third), scheme), skill) for skill in SKILLS}
+    whole = built(third, plain(third), scheme)
+    wanted = {skill: answer(whole, skill) for skill in SKILLS}
     hidden = matching(third, SATURATING)
     for name in plain(third).shapes.keys() - hidden:
         for number in (math.nan, math.inf):
+            try:
+                damaged = built(third, Damaged(plain(third), name, number), scheme)
+                image = encoded(damaged)
+            except ModelUnavailable:
+                continue
             for skill in SKILLS:
                 try:
-                    found = answer(built(third, Damaged(plain(third), name, number), scheme), skill)
+                    found = answer(damaged, skill, image)
                 except ModelUnavailable:
                     continue
                 assert found == wanted[skill], (name, number, skill)

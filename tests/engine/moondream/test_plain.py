@@ -168,6 +168,9 @@ class Given:
 
     matrix = tensor
 
+    def row_table(self, name: str) -> None:
+        return None
+
 
 def drawn(config: Config, seed: int, region_norm: bool, raised: Raised) -> dict[str, Tensor]:
     """Random weights of which none can be left out unseen: norms, biases and tau's alpha too."""

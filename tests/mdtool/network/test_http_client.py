@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from loopback_server import serve_loopback
 
 from mdtool.errors import InputError
 from mdtool.network.http_client import HttpClient, HttpFailure, Limits, read_all
@@ -55,16 +56,8 @@ def serve(web: Web) -> Iterator[Web]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer((web.host, 0), Handler)
-    web.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serve_loopback(Handler, web.host) as web.port:
         yield web
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import http.server
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from urllib.parse import unquote
 import av
 import pytest
 from cli_runner import redact, run
+from loopback_server import serve_loopback
 from make_media import SAMPLES, make_video, times_of
 
 from mdtool.errors import InputError
@@ -82,16 +82,8 @@ def serve(folder: Folder) -> Iterator[Folder]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer((folder.host, 0), Handler)
-    folder.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serve_loopback(Handler, folder.host) as folder.port:
         yield folder
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

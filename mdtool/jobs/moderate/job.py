@@ -83,12 +83,15 @@ class ModerateJob:
             sources: The inputs.
             title: Title of the report.
         """
+        folder = None if self.report_only else self.targets.folder_of(sources)
+        if folder is None and (file := self.page or self.side_output):
+            folder = file.parent
         if self.page is None:
-            return each_input(sources, self._moderate, self.console)
+            return each_input(sources, self._moderate, self.console, folder)
         with output_errors_for(self.page), AtomicFile(self.page, self.targets.overwrite) as atomic:
             for source in sources:
                 atomic.restrict(source.path)
-            code = each_input(sources, self._moderate, self.console)
+            code = each_input(sources, self._moderate, self.console, folder)
             if self._chapters:
                 atomic.part.write_text(page(title, self._chapters), "utf-8")
                 atomic.commit()

@@ -70,3 +70,15 @@ class ApiError(Exception):
 def bad_request(message: str, param: str | None = None) -> ApiError:
     """Return the error of a field that is wrong."""
     return ApiError(400, message, param)
+
+
+def too_large_for_memory(param: str) -> ApiError:
+    """Return the error of an image that takes more memory than there is for all."""
+    message = "the image does not fit into memory: scale it down"
+    return ApiError(413, message, param, "image_too_large", reason="pixels")
+
+
+def no_memory(what: str) -> ApiError:
+    """Return the error of something for which other requests leave no memory now."""
+    message = f"the server has no memory left for {what} while it answers others; try again"
+    return ApiError(503, message, code="no_memory", retry_after=2.0, reason="memory")

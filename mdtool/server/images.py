@@ -5,9 +5,9 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,13 @@ from engine.generation.kept_images import pixel_digest
 from mdtool.errors import InputError
 from mdtool.media.image.decode_image import decode_image
 from mdtool.media.image.image_file import ImageTooLarge
-from mdtool.server.api_error import ApiError, bad_request
+from mdtool.memory import POLL_SECONDS, Attempt, NoRoom, OverBudget
+from mdtool.server.api_error import ApiError, bad_request, no_memory, too_large_for_memory
 from mdtool.server.image_fetch import fetch_image
+from mdtool.server.request_record import RequestRecord
 from mdtool.server.server_settings import ServerSettings
 
+PATIENCE_SECONDS = 20.0  # for which a request waits for memory that others hold
 _DATA_URL = re.compile(r"data:[^,]{0,200},")
 
 
@@ -42,25 +45,44 @@ def decoding_threads() -> ThreadPoolExecutor:
 
 
 async def read_images(
-    references: Sequence[str], settings: ServerSettings, executor: Executor, param: str
+    references: Sequence[str], settings: ServerSettings, executor: Executor, record: RequestRecord, *, param: str
 ) -> tuple[DecodedImage, ...]:
     """Decode the images of a request.
+
+    The first one waits for memory that other requests hold. Those after it don't: requests that each hold one image and
+    wait for the next would wait for each other.
 
     Args:
         references: A data URL, plain base64, or an http(s) URL each.
         settings: The limits.
         executor: Where to decode.
+        record: The request, whose body is in memory.
         param: The field that has the references, for errors.
 
     Raises:
-        ApiError: There are too many (400), one is too large (413), or one is no image (400).
+        ApiError: There are too many (400), one is too large (413), one is no image (400), or there is no memory for it
+            now (503).
     """
     if len(references) > settings.max_images:
         raise bad_request(
             f"the request has {len(references)} images; this server reads at most {settings.max_images}", param
         )
-    loop = asyncio.get_running_loop()
-    return tuple([await loop.run_in_executor(executor, _read, one, settings, param) for one in references])
+    loop, images = asyncio.get_running_loop(), list[DecodedImage]()
+    with _image_errors(param):
+        for reference in references:
+            data = await loop.run_in_executor(executor, _bytes, reference, settings)
+            waits_until = loop.time() + (0 if images else PATIENCE_SECONDS)
+            while True:
+                try:
+                    images.append(await loop.run_in_executor(executor, _decode, data, settings, record))
+                    break
+                except NoRoom as error:
+                    if record.memory.alive <= record.held + sum(image.pixels.nbytes for image in images):
+                        raise OverBudget("do not fit into memory together") from error
+                    if loop.time() >= waits_until:
+                        raise
+                    await asyncio.sleep(POLL_SECONDS)
+    return tuple(images)
 
 
 async def image_bytes(reference: str, settings: ServerSettings, executor: Executor) -> bytes:
@@ -75,16 +97,25 @@ async def image_bytes(reference: str, settings: ServerSettings, executor: Execut
         raise bad_request(f"the image can't be read: {error}", "image_url") from error
 
 
-def _read(reference: str, settings: ServerSettings, param: str) -> DecodedImage:
+def _decode(data: bytes, settings: ServerSettings, record: RequestRecord) -> DecodedImage:
+    with Attempt(record.memory, record.held).taken():
+        pixels = decode_image(data, settings.max_pixels)
+    return DecodedImage(pixels, pixel_digest(pixels))
+
+
+@contextmanager
+def _image_errors(param: str) -> Iterator[None]:
+    """Raise what is wrong with an image as an ApiError."""
     try:
-        pixels = decode_image(_bytes(reference, settings), settings.max_pixels)
-        return DecodedImage(pixels, pixel_digest(pixels))
+        yield
     except ImageTooLarge as error:
         raise ApiError(413, f"the image is {error}", param, "image_too_large", reason="pixels") from error
+    except (OverBudget, MemoryError) as error:
+        raise too_large_for_memory(param) from error
+    except NoRoom as error:
+        raise no_memory("the image") from error
     except InputError as error:
         raise bad_request(f"the image can't be read: {error}", param) from error
-    except MemoryError as error:
-        raise ApiError(413, "the image does not fit into memory", param, "image_too_large", reason="pixels") from error
 
 
 def _bytes(reference: str, settings: ServerSettings) -> bytes:

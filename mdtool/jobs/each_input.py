@@ -7,7 +7,16 @@ from typing import Any
 
 from engine.contract import EngineError, ModelUnavailable
 from mdtool.console import Console
-from mdtool.errors import ExitCode, InputError, LibraryFault, MdtoolError, OutputError, UsageError, library_faults
+from mdtool.errors import (
+    ExitCode,
+    InputError,
+    LibraryFault,
+    MdtoolError,
+    OutputError,
+    UsageError,
+    library_faults,
+    without_objects,
+)
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
 from mdtool.jobs.crash_journal import CrashJournal
 from mdtool.media.sources.inputs import Input
@@ -79,7 +88,7 @@ def error_message(error: Exception) -> str:
     if isinstance(error, EXPECTED_ERRORS):
         return str(error)
     what = str(error) if isinstance(error, LibraryFault) else f"{type(error).__name__}: {error}"
-    return f"unexpected {what} ({DEBUG_HINT})"
+    return f"unexpected {without_objects(what)} ({DEBUG_HINT})"
 
 
 def progress_reporter(console: Console, done: str = "") -> Callable[[Report, int | None], None]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from mdtool.errors import without_objects
+
 LONGEST_MESSAGE = 500  # characters; an error that quotes its input never sends it all back
 
 _TYPES = {
@@ -53,7 +55,7 @@ class ApiError(Exception):
     @property
     def line(self) -> str:
         """The message in one line of bounded length."""
-        text = " ".join(self.message.split())
+        text = " ".join(without_objects(self.message).split())
         return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
 
     @property

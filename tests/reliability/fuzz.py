@@ -34,6 +34,7 @@ BATCH = 96  # for one start of the program costs as much as some fifty small pic
 MAX_PEAK = 3 << 30  # bytes of memory, with --memory 500MB
 MEMORY = ("--quiet", "--memory", "500MB")
 SAVED_PER_KIND = 3
+ADDRESS = re.compile(rb" at 0x[0-9a-f]+>")
 EXPECTED_CODES = {int(code) for code in ExitCode} - {ExitCode.INCOMPLETE, ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE}
 Command = list[str]
 
@@ -276,6 +277,8 @@ def _of_outcome(outcome: forked.Outcome) -> Iterator[str]:
             yield f"unexpected error: {line[line.index('unexpected ') :]}"
         elif not line.startswith("mdtool: ") and "Traceback" not in outcome.err and outcome.code is not None:
             yield f"another line on stderr: {line}"
+        if ADDRESS.search(line.encode()):
+            yield "the address of an object on stderr"
         if any(not c.isprintable() for c in line):
             yield "control characters on stderr"
     if outcome.code not in (0, 5, None) and not lines:
@@ -300,7 +303,10 @@ def _unanswered(command: Command, names: Sequence[str], folder: Path, outcome: f
     elif names[0].endswith((".zip", ".tar", ".tar.gz")):
         return
     else:
-        records = [json.loads(line) for line in (folder / "out.jsonl").read_bytes().splitlines()]
+        lines = (folder / "out.jsonl").read_bytes().splitlines()
+        if any(map(ADDRESS.search, lines)):
+            yield "the address of an object in a record"
+        records = [json.loads(line) for line in lines]
         counts = Counter(
             record["input"] for record in records if record["schema"] == "mdtool.batch/1" and "time" not in record
         )

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from engine.contract import EngineError, ModelUnavailable
@@ -111,9 +111,16 @@ def report_result(report: Report, console: Console) -> ExitCode:
     """Print the summary of one input, and return its exit code."""
     summarise(report, console)
     if report.incomplete:
-        console.error(f"{report.source}: {report.incomplete}; the output holds what could be read")
+        console.error(f"{report.source}: {report.incomplete}; {what_was_made(report)}")
         return ExitCode.SOME_FAILED
     return ExitCode.OK
+
+
+def what_was_made(report: Report) -> str:
+    """Return what became of an input that could be read only in part."""
+    if ".incomplete" in PurePath(report.target).suffixes:
+        return f"what could be read is in {report.target}, where what should be hidden may show"
+    return "the output holds what could be read"
 
 
 def summarise(report: Report, console: Console, record: dict[str, Any] | None = None) -> None:

@@ -141,6 +141,11 @@ def unverified(target: Path) -> Path:
     return target.with_name(f"{target.stem}.unverified{target.suffix}")
 
 
+def incomplete(target: Path) -> Path:
+    """Return the name of what could be made of an input that can't be read to its end: NAME.incomplete.EXT."""
+    return target.with_name(f"{target.stem}.incomplete{target.suffix}")
+
+
 def is_many(sources: Sequence[Input], named: Sequence[str]) -> bool:
     """Return whether there may be several inputs: more than one was named, or a folder or a glob."""
     return len(sources) > 1 or list(named) != [sources[0].named or "-"]

@@ -336,13 +336,13 @@ def _judge_picture(model: VisionModel, policy: Policy, picture: Picture) -> dict
 def _redact_video(detection: Detection, style: Name, job: MediaJob) -> Outcome:
     target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), FrameShow(job.show))
     report = redact_file(job.source, target, findings, detection=detection, effect=effect, progress=job.progress)
-    return Outcome(target, tracks_in(findings), warning=report.incomplete)
+    return Outcome(Path(report.target), tracks_in(findings), warning=report.incomplete)
 
 
 def _redact_video_again(style: Name, without: Sequence[Track], job: MediaJob) -> Outcome:
     target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), FrameShow(job.show))
     report = redact_again(job.source, target, findings, without=without, effect=effect, progress=job.progress)
-    return Outcome(target, tracks_in(findings), warning=report.incomplete)
+    return Outcome(Path(report.target), tracks_in(findings), warning=report.incomplete)
 
 
 def _judge_video(model: VisionModel, policy: Policy, job: MediaJob) -> Outcome:

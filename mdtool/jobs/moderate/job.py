@@ -12,7 +12,7 @@ from engine.contract import normalize_prompt
 from mdtool.console import Console
 from mdtool.errors import ExitCode, OutputError, UsageError, output_errors_for
 from mdtool.interruption import raise_if_interrupted
-from mdtool.jobs.each_input import each_input, progress_reporter, summarise
+from mdtool.jobs.each_input import each_input, progress_reporter, summarise, what_was_made
 from mdtool.jobs.moderate.effect import Moderation
 from mdtool.jobs.moderate.evaluate_policy import PolicyEvaluator, PolicyResult, check_prompts_covered, evaluate_policy
 from mdtool.jobs.moderate.live import LiveModeration
@@ -273,7 +273,8 @@ class ModerateJob:
                     self.console.note(f"{report.source}: {_line(ruling)}")
         summarise(report, self.console, _record(report, verdict))
         if report.incomplete:
-            self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged")
+            made = "" if self.report_only else f", and {what_was_made(report)}"
+            self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged{made}")
             return ExitCode.SOME_FAILED
         return self._exit_code(verdict)
 

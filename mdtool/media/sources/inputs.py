@@ -19,7 +19,7 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 # Endings of output stems, which are skipped as inputs.
-OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn", ".unverified", ".preview")
+OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn", ".unverified", ".incomplete", ".preview")
 State = tuple[int, int]  # of a file: see `file_state`
 
 

@@ -72,8 +72,8 @@ def parse_journal(text: str) -> Remains:
             continue
     if _CRASH not in text:
         return remains
-    thread = _THREAD.search(text)
-    reading = threads.get(int(thread[1], 16)) if thread else None
+    crashed = _THREAD.search(text)
+    reading = threads.get(int(crashed[1], 16)) if crashed else None
     suspects = [reading] if reading else list(threads.values()) or list(states)
     if len(set(suspects)) == 1:
         name, signal = suspects[0], _SIGNALS.search(text)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum, unique
@@ -23,10 +24,21 @@ class ExitCode(IntEnum):
     CLOSED_PIPE = 141
 
 
+_OBJECT = re.compile(r"\s*<[^<>]* at 0x[0-9a-f]+>")  # as Python shows one that has no text of its own
+
+
+def without_objects(text: str) -> str:
+    """Return a library's message without the objects that it quotes by their address, such as the buffer it read."""
+    return _OBJECT.sub("", text)
+
+
 class MdtoolError(Exception):
-    """A failure with a one-line message for the user."""
+    """A failure with a one-line message for the user, which may quote what a library says."""
 
     code = ExitCode.SOME_FAILED
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(without_objects(str(message)))
 
 
 class UsageError(MdtoolError):

@@ -57,6 +57,17 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * UNITS[match[2]])
 
 
+class OverBudget(InputError):
+    """An input that would take more memory than the whole budget."""
+
+
+class NoRoom(InputError):
+    """An input that does not fit into what others have left of the budget, and may later."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no memory left for it now")
+
+
 def check_fits(needed: int) -> None:
     """Check that what an input takes in memory fits into the budget.
 
@@ -64,10 +75,10 @@ def check_fits(needed: int) -> None:
         needed: Bytes, as estimated.
 
     Raises:
-        InputError: It does not.
+        OverBudget: It does not.
     """
     if needed > budget():
-        raise InputError(
+        raise OverBudget(
             f"would take about {_gigabytes(needed)} of memory, and the budget is {_gigabytes(budget())}; "
             "scale it down, or give more with --memory"
         )
@@ -76,10 +87,22 @@ def check_fits(needed: int) -> None:
 class Account:
     """The bytes that are alive: of decoders at work, of what they decoded until it is freed, of videos under way."""
 
-    def __init__(self) -> None:
-        """Start with nothing."""
+    def __init__(self, limit: int | None = None) -> None:
+        """Start with nothing; `limit` in bytes, None for the budget."""
         self.changed = threading.Condition()
         self.alive = 0
+        self._limit = limit
+
+    def has_room(self, size: int, own: int = 0) -> bool:
+        """Return whether so many bytes may be added: if they fit, or nothing is alive but what the asker has."""
+        return self.alive <= own or self.alive + size <= (self._limit or budget())
+
+    def take(self, size: int, own: int = 0) -> None:
+        """Add bytes for which there is room; see `has_room`. Raises NoRoom if there is none."""
+        with self.changed:
+            if not self.has_room(size, own):
+                raise NoRoom
+            self.add(size)
 
     def add(self, size: int) -> None:
         """Add bytes, fewer if it is negative; whoever waits is told."""
@@ -108,6 +131,51 @@ class Account:
 ACCOUNT = Account()
 
 
+class Attempt:
+    """Reads one input now or not at all: for threads in which nothing may wait, such as those of a server."""
+
+    def __init__(self, account: Account, own: int = 0) -> None:
+        """Prepare to read.
+
+        Args:
+            account: Tells what is alive.
+            own: Bytes of it that belong to the input too.
+        """
+        self._account, self._own = account, own
+        self._reserved = 0
+        self._pixels: list[np.ndarray] = []
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Read the input in this thread. Afterwards what `keep` was told counts until it is freed, and nothing else."""
+        _thread.turn = self
+        try:
+            yield
+        finally:
+            _thread.turn = None
+            with self._account.changed:
+                self.end()
+                for pixels in self._pixels:
+                    self._account.add_while_alive(pixels)
+            self._pixels.clear()
+
+    def end(self) -> None:
+        """Give back what is reserved."""
+        with self._account.changed:
+            self._account.add(-self._reserved)
+            self._reserved = 0
+
+    def reserve(self, needed: int) -> None:
+        """Reserve so many bytes, those included that are reserved already. Raises NoRoom if there is no room."""
+        more = max(0, needed - self._reserved)  # a second decoder tries it where the first one failed
+        self._account.take(more, self._own + self._reserved)
+        self._reserved += more
+
+    def keep(self, pixels: "np.ndarray") -> None:
+        """Note what is left of the input once it has been read."""
+        self._pixels.append(pixels)
+
+
 class Turns:
     """The order of inputs that are read ahead by several threads: memory is given to them in this order.
 
@@ -134,8 +202,8 @@ class Turns:
             self.account.changed.notify_all()
 
 
-class Turn:
-    """The turn of one input.
+class Turn(Attempt):
+    """The turn of one input, which waits for room.
 
     Attributes:
         waits: It waits for memory now.
@@ -144,30 +212,15 @@ class Turn:
 
     def __init__(self, turns: Turns) -> None:
         """Take the place behind those that there are; `Turns.next` does."""
-        self._turns, self._account = turns, turns.account
-        self._reserved = 0
-        self._pixels: list[np.ndarray] = []
+        super().__init__(turns.account)
+        self._turns = turns
         self.waits = self.urgent = False
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Read the input in this thread. Afterwards what `keep` was told counts until it is freed, and nothing else."""
-        _thread.turn = self
-        try:
-            yield
-        finally:
-            _thread.turn = None
-            for pixels in self._pixels:
-                self._account.add_while_alive(pixels)
-            self._pixels.clear()
-            self.end()
 
     def end(self) -> None:
         """Give back what is reserved, and let others pass."""
         with self._account.changed:
             self._turns.waiting.pop(self, None)
-            self._account.add(-self._reserved)
-            self._reserved = 0
+            super().end()
 
     def reserve(self, needed: int) -> None:
         """Wait until there is room for so many bytes, and reserve them.
@@ -178,35 +231,28 @@ class Turn:
         account = self._account
         with account.changed:
             self.waits = True
-            while not (self._reserved or (self._is_next and self._has_room(needed))):
+            while not (self._reserved or (self._is_next and (self.urgent or account.has_room(needed)))):
                 raise_if_interrupted()
                 if self._turns.closed:
                     raise InputError("is not needed any more")
                 account.changed.wait(POLL_SECONDS)
             self.waits = False
             self._turns.waiting.pop(self, None)
-            more = max(0, needed - self._reserved)  # a second decoder tries it where the first one failed
+            more = max(0, needed - self._reserved)
             self._reserved += more
             account.add(more)
-
-    def keep(self, pixels: "np.ndarray") -> None:
-        """Note what is left of the input once it has been read."""
-        self._pixels.append(pixels)
 
     @property
     def _is_next(self) -> bool:
         return next(iter(self._turns.waiting), self) is self
-
-    def _has_room(self, needed: int) -> bool:
-        alive = self._account.alive
-        return self.urgent or not alive or alive + needed <= budget()
 
 
 def reserve(needed: int) -> None:
     """Check that what an input takes fits into the budget, and wait for room if this thread reads ahead.
 
     Raises:
-        InputError: It does not fit.
+        OverBudget: It does not fit.
+        NoRoom: It does not now, and this thread may not wait.
     """
     check_fits(needed)
     if turn := getattr(_thread, "turn", None):

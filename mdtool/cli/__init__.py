@@ -31,7 +31,7 @@ from mdtool.cli import (
     report,
     serve,
 )
-from mdtool.errors import ExitCode, MdtoolError
+from mdtool.errors import ExitCode, MdtoolError, without_objects
 from mdtool.escaping import one_line
 from mdtool.interruption import INTERRUPT_EVENT, ignore_lost_interrupt, interrupt
 from mdtool.stdout import write_stdout
@@ -160,7 +160,8 @@ def run(arguments: list[str]) -> int:
     except BaseException as error:  # such as a panic of a package in Rust, which is no Exception
         if os.environ.get("MDTOOL_DEBUG"):
             raise
-        print_error(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
+        what = without_objects(f"{type(error).__name__}: {error}")
+        print_error(one_line(f"unexpected {what} (MDTOOL_DEBUG=1 shows where)"))
         return ExitCode.SOME_FAILED
 
 

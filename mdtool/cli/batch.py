@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from mdtool.jobs.batch.executor import Executor
     from mdtool.jobs.batch.messages import VideoTask
     from mdtool.jobs.batch.side_outputs import SideOutputs
+    from mdtool.jobs.crash_journal import CrashJournal
     from mdtool.jobs.inference.model_source import ModelSource
     from mdtool.media.sources.discover import Selection
 
@@ -88,6 +89,8 @@ def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, consol
     from mdtool.jobs.batch.messages import BatchTask
     from mdtool.jobs.batch.output_format import check_export_target, open_sink, records_path, write_export
     from mdtool.jobs.batch.progress import Progress
+    from mdtool.jobs.batch.results_log import ResultsLog
+    from mdtool.jobs.crash_journal import CrashJournal
     from mdtool.media.sources.discover import discover
     from mdtool.records.fingerprint import BATCH, fingerprint
 
@@ -122,10 +125,12 @@ def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, consol
             )
         task.side_outputs.open_folders(batch.overwrite)
         plan = BatchPlan(selection, common_fields, limits, batch.ordered, batch.watch)
-        executor = _executor(batch, job, model, console, stack=stack)
+        noted = place.with_name(f".{place.name}.journal") if place and isinstance(sink, ResultsLog) else None
+        journal = stack.enter_context(CrashJournal(noted))
+        executor = _executor(batch, job, model, console, journal=journal, stack=stack)
         del model  # which the executor may hold, or not
         progress = Progress(console, batch.progress, count)
-        code = Coordinator(plan, task, executor, sink, progress=progress).run()
+        code = Coordinator(plan, task, executor, sink, progress=progress, journal=journal).run()
         if selection.shard and code != ExitCode.INCOMPLETE:
             sink.end_shard(shard_record(selection.shard, progress.inputs, settings))
     if form and place:
@@ -146,7 +151,13 @@ def _check_cluster(batch: BatchOptions, selection: "Selection") -> None:
 
 
 def _executor(
-    batch: BatchOptions, job: BatchJob, model: "VisionModel", console: "Console", *, stack: ExitStack
+    batch: BatchOptions,
+    job: BatchJob,
+    model: "VisionModel",
+    console: "Console",
+    *,
+    journal: "CrashJournal",
+    stack: ExitStack,
 ) -> "Executor":
     """Return what runs the model: this process, or a cluster that the stack disconnects."""
     if batch.ray:
@@ -158,12 +169,12 @@ def _executor(
     from mdtool.jobs.batch.executor import ThreadExecutor
 
     if not batch.cache:
-        return ThreadExecutor(model)
+        return ThreadExecutor(model, journal=journal)
     from mdtool.cli.values import parsed, size_in_bytes
     from mdtool.jobs.inference.embedding_cache import caching_encoder  # which loads torch
 
     room = parsed("--cache-size", size_in_bytes, batch.cache_size)
-    return ThreadExecutor(model, caching_encoder(model, Path(batch.cache), room, console.note))
+    return ThreadExecutor(model, caching_encoder(model, Path(batch.cache), room, console.note), journal=journal)
 
 
 def _side_outputs(batch: BatchOptions, job: BatchJob) -> "SideOutputs":

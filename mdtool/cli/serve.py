@@ -1,5 +1,6 @@
 """`mdtool serve`: an HTTP server for the clients of Moondream, OpenAI and Ollama."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,7 @@ def serve(
     from mdtool.server.served_models import ServedModels
 
     console = Console(quiet, verbose=verbose)
-    settings = limits.settings(access, jobs, listen.prefix)
+    settings = replace(limits.settings(access, jobs, listen.prefix), memory=budget())
     listening = listen.listening
     choose_budget(budget() // jobs.jobs)  # of each video that is processed side by side
     if not (settings.api_keys or listening.local):

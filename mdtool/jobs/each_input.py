@@ -1,22 +1,42 @@
 """Runs a job on each input: an error is reported, the other inputs continue, and the exit code reflects it."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from engine.contract import EngineError, ModelUnavailable
 from mdtool.console import Console
-from mdtool.errors import ExitCode, LibraryFault, MdtoolError, OutputError, UsageError, library_faults
+from mdtool.errors import (
+    ExitCode,
+    InputError,
+    LibraryFault,
+    MdtoolError,
+    OutputError,
+    UsageError,
+    library_faults,
+    without_objects,
+)
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
+from mdtool.jobs.crash_journal import CrashJournal
 from mdtool.media.sources.inputs import Input
 from mdtool.records.run_report import Report
 
 DEBUG_HINT = "MDTOOL_DEBUG=1 shows where"
+JOURNAL = ".mdtool-journal"  # in the folder of the outputs, while a run lasts
 EXPECTED_ERRORS = (MdtoolError, EngineError, ValueError, MemoryError)
 
 
-def each_input(sources: Iterable[Input], work: Callable[[Input], ExitCode], console: Console) -> ExitCode:
+def each_input(
+    sources: Sequence[Input], work: Callable[[Input], ExitCode], console: Console, folder: Path | None = None
+) -> ExitCode:
     """Run `work` on each input.
+
+    Args:
+        sources: The inputs.
+        work: Processes one, and returns its exit code.
+        console: Where errors are printed.
+        folder: That of the outputs, where the input at work is noted if there are several; None for nowhere.
 
     Returns:
         The code of a single input; else SOME_FAILED if any failed, or FOUND if any returned it.
@@ -24,7 +44,8 @@ def each_input(sources: Iterable[Input], work: Callable[[Input], ExitCode], cons
     Raises:
         ModelUnavailable: The weights are damaged, whatever the input.
     """
-    return joint_code([_attempt(source, work, console) for source in sources])
+    with CrashJournal(folder / JOURNAL if folder and len(sources) > 1 else None) as journal:
+        return joint_code([_attempt(source, work, console, journal) for source in sources])
 
 
 def joint_code(codes: Sequence[ExitCode]) -> ExitCode:
@@ -35,11 +56,14 @@ def joint_code(codes: Sequence[ExitCode]) -> ExitCode:
     return max(codes, default=ExitCode.OK)
 
 
-def _attempt(source: Input, work: Callable[[Input], ExitCode], console: Console) -> ExitCode:
+def _attempt(source: Input, work: Callable[[Input], ExitCode], console: Console, journal: CrashJournal) -> ExitCode:
     """Run `work` on one input; report an error and return its exit code."""
     try:
         with deferred_interrupts(), library_faults():
-            return work(source)
+            if crash := journal.crash_of(source):
+                raise InputError(crash)
+            with journal.working(source):
+                return work(source)
     except (BrokenPipeError, ModelUnavailable):  # which end all inputs
         raise
     except Exception as error:
@@ -64,7 +88,7 @@ def error_message(error: Exception) -> str:
     if isinstance(error, EXPECTED_ERRORS):
         return str(error)
     what = str(error) if isinstance(error, LibraryFault) else f"{type(error).__name__}: {error}"
-    return f"unexpected {what} ({DEBUG_HINT})"
+    return f"unexpected {without_objects(what)} ({DEBUG_HINT})"
 
 
 def progress_reporter(console: Console, done: str = "") -> Callable[[Report, int | None], None]:
@@ -87,9 +111,16 @@ def report_result(report: Report, console: Console) -> ExitCode:
     """Print the summary of one input, and return its exit code."""
     summarise(report, console)
     if report.incomplete:
-        console.error(f"{report.source}: {report.incomplete}; the output holds what could be read")
+        console.error(f"{report.source}: {report.incomplete}; {what_was_made(report)}")
         return ExitCode.SOME_FAILED
     return ExitCode.OK
+
+
+def what_was_made(report: Report) -> str:
+    """Return what became of an input that could be read only in part."""
+    if ".incomplete" in PurePath(report.target).suffixes:
+        return f"what could be read is in {report.target}, where what should be hidden may show"
+    return "the output holds what could be read"
 
 
 def summarise(report: Report, console: Console, record: dict[str, Any] | None = None) -> None:

@@ -25,7 +25,7 @@ from mdtool.media.video.writer import VideoWriter, muxer_for
 from mdtool.pipeline.image import process_animation, process_image
 from mdtool.pipeline.live_output import process_live
 from mdtool.pipeline.run import OutputOptions, Run
-from mdtool.pipeline.targets import Target, unverified
+from mdtool.pipeline.targets import Target, incomplete, unverified
 from mdtool.pipeline.video import process_video
 from mdtool.records.run_report import Report
 
@@ -45,7 +45,8 @@ def process_input(
 ) -> Report:
     """Process one input, and write the result.
 
-    On an error no target is left, except what was received from a live source before it was lost.
+    On an error no target is left, except what was received from a live source before it was lost. The output of an
+    input that can be read only in part has another name, `incomplete`: a model may miss what damaged frames show.
 
     Args:
         source: The input.
@@ -72,8 +73,8 @@ def process_input(
         elif isinstance(target, Address):
             raise UsageError(f"-o {target}: only a live input can be sent to an address; give a file name")
         else:
-            if target and run.verify:
-                _check_no_unverified(target, overwrite)
+            if target:
+                _check_not_left(target, run, overwrite)
             atomic = stack.enter_context(AtomicFile(target, overwrite)) if target else None
             if atomic:
                 atomic.restrict(source.path)
@@ -129,13 +130,15 @@ def _process_file(media: Media, atomic: AtomicFile | None, target: Path | None, 
         with _still_errors(), atomic.part.open("wb") as file:
             _write_still(media, file, run, report)
     raise_if_interrupted()  # an interrupted reader looks like one at its end
-    if _verified(atomic.part, run, report):
-        atomic.commit()
-        if run.verify and atomic.overwrite:
-            unverified(target).unlink(missing_ok=True)  # of an earlier run
+    if not _verified(atomic.part, run, report):
+        name = unverified(target)
     else:
-        report.target = str(unverified(target))
-        atomic.commit(unverified(target))
+        name = incomplete(target) if report.incomplete else target
+    report.target = str(name)
+    atomic.commit(name)
+    if name == target and atomic.overwrite:
+        for other in _others(target, run):
+            other.unlink(missing_ok=True)  # of an earlier run
 
 
 def _process_to_stdout(media: Media, run: Run, report: Report) -> None:
@@ -166,11 +169,15 @@ def _verified(output: Path, run: Run, report: Report) -> bool:
         return run.verify(output, report)
 
 
-def _check_no_unverified(target: Path, overwrite: bool) -> None:
-    if os.path.lexists(unverified(target)) and not overwrite:
-        raise OutputError(
-            f"an earlier run has left {unverified(target).name}, in which something is visible; --overwrite replaces it"
-        )
+def _others(target: Path, run: Run) -> list[Path]:
+    """Return the names that an output may have instead."""
+    return [incomplete(target), *([unverified(target)] if run.verify else [])]
+
+
+def _check_not_left(target: Path, run: Run, overwrite: bool) -> None:
+    for other, fault in zip(_others(target, run), ("a part of it is missing", "something is visible"), strict=False):
+        if os.path.lexists(other) and not overwrite:
+            raise OutputError(f"an earlier run has left {other.name}, in which {fault}; --overwrite replaces it")
 
 
 @contextmanager

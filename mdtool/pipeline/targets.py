@@ -82,6 +82,14 @@ class Targets:
             raise UsageError(f"-o {target}: only `mdtool redact` can send to an address; give a file name")
         return target
 
+    def folder_of(self, sources: Sequence[Input]) -> Path | None:
+        """Return a folder for outputs of several inputs; None: there is one output."""
+        if not self.many or self.output == "-":
+            return None
+        if self.output is not None:
+            return Path(self.output)
+        return next((source.path.parent for source in sources if source.path), None)
+
     def take(self, source: Input, target: Target, console: Console, *, verifies: bool = False) -> bool:
         """Reserve a target, and make its folder.
 
@@ -131,6 +139,11 @@ class Targets:
 def unverified(target: Path) -> Path:
     """Return the name of an output in which a verification has found something: NAME.unverified.EXT."""
     return target.with_name(f"{target.stem}.unverified{target.suffix}")
+
+
+def incomplete(target: Path) -> Path:
+    """Return the name of what could be made of an input that can't be read to its end: NAME.incomplete.EXT."""
+    return target.with_name(f"{target.stem}.incomplete{target.suffix}")
 
 
 def is_many(sources: Sequence[Input], named: Sequence[str]) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from mdtool.errors import without_objects
+
 LONGEST_MESSAGE = 500  # characters; an error that quotes its input never sends it all back
 
 _TYPES = {
@@ -53,7 +55,7 @@ class ApiError(Exception):
     @property
     def line(self) -> str:
         """The message in one line of bounded length."""
-        text = " ".join(self.message.split())
+        text = " ".join(without_objects(self.message).split())
         return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
 
     @property
@@ -70,3 +72,15 @@ class ApiError(Exception):
 def bad_request(message: str, param: str | None = None) -> ApiError:
     """Return the error of a field that is wrong."""
     return ApiError(400, message, param)
+
+
+def too_large_for_memory(param: str) -> ApiError:
+    """Return the error of an image that takes more memory than there is for all."""
+    message = "the image does not fit into memory: scale it down"
+    return ApiError(413, message, param, "image_too_large", reason="pixels")
+
+
+def no_memory(what: str) -> ApiError:
+    """Return the error of something for which other requests leave no memory now."""
+    message = f"the server has no memory left for {what} while it answers others; try again"
+    return ApiError(503, message, code="no_memory", retry_after=2.0, reason="memory")

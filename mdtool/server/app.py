@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mdtool import __version__
+from mdtool.memory import Account
 from mdtool.server import (
     media_routes,
     moondream_routes,
@@ -80,6 +81,7 @@ def create_app(
         MediaJobs(settings.jobs, settings.job_ttl),
         Pulls(),
         decoding_threads(),
+        Account(settings.memory),
     )
     service.metrics.observe(lambda: engine_metrics(engine))
     ProcessCollector(registry=service.metrics.registry)

@@ -2,30 +2,43 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from typing import Any
 
 from starlette.requests import Request
 
-from mdtool.server.api_error import ApiError, bad_request
+from mdtool.memory import NoRoom
+from mdtool.server.api_error import ApiError, bad_request, no_memory
 
+COPIES = 3  # of a body: as it came, as text, and as the bytes of its images
 INLINE_BYTES = 1 << 16  # a larger body takes long enough to parse that others would notice
 
 
-async def read_json(request: Request, limit: int, executor: Executor) -> dict[str, Any]:
+async def read_json(request: Request, limit: int, executor: Executor, hold: Callable[[int], None]) -> dict[str, Any]:
     """Read the JSON object that a request has as its body, whatever content type it states.
 
     Args:
         request: A request whose body nobody has read.
         limit: Most bytes.
         executor: Parses large bodies.
+        hold: Told of the memory that the request takes; raises NoRoom where there is none.
 
     Raises:
-        ApiError: The body is larger (413; the rest is not waited for), or no JSON object (400).
+        ApiError: The body is larger (413; the rest is not waited for), no JSON object (400), or there is no memory for
+            it now (503).
         ClientDisconnect: The client went away.
     """
-    data = b"".join([part async for part in bounded_parts(request, limit, "a smaller image")])
+    parts, size = [], 0
+    try:
+        async for part in bounded_parts(request, limit, "a smaller image"):
+            parts.append(part)
+            size += len(part)
+            if size > INLINE_BYTES:
+                hold(COPIES * len(part))
+    except NoRoom as error:
+        raise no_memory("the request") from error
+    data = b"".join(parts)
     if len(data) <= INLINE_BYTES:
         return _parsed(data)
     return await asyncio.get_running_loop().run_in_executor(executor, _parsed, data)

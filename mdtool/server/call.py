@@ -44,7 +44,7 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     service, record = service_of(request), record_of(request)
     try:
         async with asyncio.timeout_at(record.deadline):
-            content = await read_json(request, service.settings.max_body_bytes, service.decoders)
+            content = await read_json(request, service.settings.max_body_bytes, service.decoders, record.hold)
     except TimeoutError as error:
         raise ApiError(408, "the request did not arrive in time", reason="deadline") from error
     try:
@@ -86,7 +86,8 @@ class Call:
             return ()
         try:
             async with asyncio.timeout_at(self.record.deadline):
-                images = await read_images(references, self.service.settings, self.service.decoders, param)
+                settings, decoders = self.service.settings, self.service.decoders
+                images = await read_images(references, settings, decoders, self.record, param=param)
         except TimeoutError as error:
             raise ApiError(504, "the images were not decoded in time", code="timeout", reason="deadline") from error
         self.record.images = tuple((image.pixels.shape[1], image.pixels.shape[0]) for image in images)

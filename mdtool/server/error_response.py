@@ -4,7 +4,8 @@ from starlette.responses import JSONResponse
 
 from engine.contract import EngineError, ModelUnavailable
 from mdtool.errors import InputError
-from mdtool.server.api_error import ApiError
+from mdtool.memory import NoRoom, OverBudget
+from mdtool.server.api_error import ApiError, no_memory, too_large_for_memory
 from mdtool.server.refusals import DeadlineExceeded, Draining, EngineStopped, QueueFull, UnknownModel
 
 OLLAMA = "/api/"
@@ -28,6 +29,10 @@ def known_error(error: Exception) -> Exception:
         return ApiError(504, "the request took longer than the server allows", code="timeout", reason="deadline")
     if isinstance(error, ModelUnavailable):
         return ApiError(500, str(error), "model", "model_unavailable")
+    if isinstance(error, NoRoom):
+        return no_memory("the image")
+    if isinstance(error, OverBudget):
+        return too_large_for_memory("image_url")
     if isinstance(error, EngineError | ValueError | InputError):
         return ApiError(400, str(error), quotes=True)
     return error

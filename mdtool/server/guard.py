@@ -32,7 +32,7 @@ class Guard:
         """Wrap an app."""
         self._app = app
         self._settings, self._lifecycle, self._metrics = service.settings, service.lifecycle, service.metrics
-        self._log = log
+        self._log, self._memory = log, service.memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -46,7 +46,10 @@ class Guard:
             return
         headers = Headers(scope=scope)
         record = RequestRecord(
-            _request_id(headers), self._below_root(path), time.monotonic() + self._settings.request_timeout
+            _request_id(headers),
+            self._below_root(path),
+            time.monotonic() + self._settings.request_timeout,
+            memory=self._memory,
         )
         record.attach(scope)
 
@@ -114,6 +117,8 @@ class Guard:
         finally:
             for running in record.running:
                 running.cancel()
+            record.running.clear()  # which has the pixels, and the record is part of a reference cycle
+            record.release()
             if record.accepted:
                 self._lifecycle.end(record)
 

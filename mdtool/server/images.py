@@ -5,9 +5,9 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,14 @@ from engine.generation.kept_images import pixel_digest
 from mdtool.errors import InputError
 from mdtool.media.image.decode_image import decode_image
 from mdtool.media.image.image_file import ImageTooLarge
-from mdtool.server.api_error import ApiError, bad_request
+from mdtool.memory import POLL_SECONDS, Attempt, NoRoom, OverBudget
+from mdtool.server.api_error import ApiError, bad_request, no_memory, too_large_for_memory
 from mdtool.server.image_fetch import fetch_image
+from mdtool.server.request_record import RequestRecord
 from mdtool.server.server_settings import ServerSettings
 
 INLINE_CHARACTERS, INLINE_PIXELS = 1 << 16, 1 << 18  # of an image that is decoded faster than a thread takes it over
-
+PATIENCE_SECONDS = 20.0  # for which a request waits for memory that others hold
 _DATA_URL = re.compile(r"data:[^,]{0,200},")
 
 
@@ -44,24 +46,48 @@ def decoding_threads() -> ThreadPoolExecutor:
 
 
 async def read_images(
-    references: Sequence[str], settings: ServerSettings, executor: Executor, param: str
+    references: Sequence[str], settings: ServerSettings, executor: Executor, record: RequestRecord, *, param: str
 ) -> tuple[DecodedImage, ...]:
     """Decode the images of a request.
+
+    The first one waits for memory that other requests hold. Those after it don't: requests that each hold one image and
+    wait for the next would wait for each other.
 
     Args:
         references: A data URL, plain base64, or an http(s) URL each.
         settings: The limits.
         executor: Where to decode.
+        record: The request, whose body is in memory.
         param: The field that has the references, for errors.
 
     Raises:
-        ApiError: There are too many (400), one is too large (413), or one is no image (400).
+        ApiError: There are too many (400), one is too large (413), one is no image (400), or there is no memory for it
+            now (503).
     """
     if len(references) > settings.max_images:
         raise bad_request(
             f"the request has {len(references)} images; this server reads at most {settings.max_images}", param
         )
-    return tuple([await _read_inline_or_beside(one, settings, executor, param) for one in references])
+    loop, images = asyncio.get_running_loop(), list[DecodedImage]()
+    with _image_errors(param):
+        for reference in references:
+            if small := _decode_small(reference, settings, record):
+                images.append(small)
+                continue
+            data = await loop.run_in_executor(executor, _bytes, reference, settings)
+            waits_until = loop.time() + (0 if images else PATIENCE_SECONDS)
+            while True:
+                try:
+                    decoding = loop.run_in_executor(executor, _decode, data, settings.max_pixels, record)
+                    images.append(await decoding)
+                    break
+                except NoRoom as error:
+                    if record.memory.alive <= record.held + sum(image.pixels.nbytes for image in images):
+                        raise OverBudget("do not fit into memory together") from error
+                    if loop.time() >= waits_until:
+                        raise
+                    await asyncio.sleep(POLL_SECONDS)
+    return tuple(images)
 
 
 async def image_bytes(reference: str, settings: ServerSettings, executor: Executor) -> bytes:
@@ -76,30 +102,33 @@ async def image_bytes(reference: str, settings: ServerSettings, executor: Execut
         raise bad_request(f"the image can't be read: {error}", "image_url") from error
 
 
-async def _read_inline_or_beside(
-    reference: str, settings: ServerSettings, executor: Executor, param: str
-) -> DecodedImage:
-    """Decode an image here if it is small in both respects, else in a thread, as everything that is fetched."""
+def _decode_small(reference: str, settings: ServerSettings, record: RequestRecord) -> DecodedImage | None:
+    """Decode an image if it is small in both respects, and nothing has to be fetched or waited for."""
     if len(reference) <= INLINE_CHARACTERS and reference[:4].lower() != "http":
-        with suppress(ImageTooLarge):
-            return _read(reference, settings, param, min(INLINE_PIXELS, settings.max_pixels))
+        with suppress(ImageTooLarge, NoRoom):
+            return _decode(_bytes(reference, settings), min(INLINE_PIXELS, settings.max_pixels), record)
+    return None
+
+
+def _decode(data: bytes, max_pixels: int, record: RequestRecord) -> DecodedImage:
+    with Attempt(record.memory, record.held).taken():
+        pixels = decode_image(data, max_pixels)
+    return DecodedImage(pixels, pixel_digest(pixels))
+
+
+@contextmanager
+def _image_errors(param: str) -> Iterator[None]:
+    """Raise what is wrong with an image as an ApiError."""
     try:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(executor, _read, reference, settings, param, settings.max_pixels)
+        yield
     except ImageTooLarge as error:
         raise ApiError(413, f"the image is {error}", param, "image_too_large", reason="pixels") from error
-
-
-def _read(reference: str, settings: ServerSettings, param: str, max_pixels: int) -> DecodedImage:
-    try:
-        pixels = decode_image(_bytes(reference, settings), max_pixels)
-        return DecodedImage(pixels, pixel_digest(pixels))
-    except ImageTooLarge:
-        raise
+    except (OverBudget, MemoryError) as error:
+        raise too_large_for_memory(param) from error
+    except NoRoom as error:
+        raise no_memory("the image") from error
     except InputError as error:
         raise bad_request(f"the image can't be read: {error}", param) from error
-    except MemoryError as error:
-        raise ApiError(413, "the image does not fit into memory", param, "image_too_large", reason="pixels") from error
 
 
 def _bytes(reference: str, settings: ServerSettings) -> bytes:

@@ -14,13 +14,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from engine.generation.verbs import VisionModel
-from mdtool.errors import UsageError
+from mdtool.errors import InputError, UsageError
 from mdtool.jobs.moderate.find_policy import load_policy, presets
+from mdtool.memory import Attempt
 from mdtool.model_selection import FACE_MODEL
 from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.track_selection import Track
 from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.call import in_thread, read_body
+from mdtool.server.error_response import known_error
 from mdtool.server.images import image_bytes
 from mdtool.server.loop_model import LoopModel
 from mdtool.server.media_jobs import Kind, MediaJob, MediaJobs, Outcome
@@ -219,10 +221,18 @@ def _job(request: Request, id: str) -> tuple[MediaJobs, MediaJob]:
 
 
 async def _picture(request: Request, reference: str, recognise: Callable[[bytes, int], Picture]) -> Picture:
-    service = service_of(request)
+    service, record = service_of(request), record_of(request)
     data = await image_bytes(reference, service.settings, service.decoders)
     loop, most = asyncio.get_running_loop(), service.settings.max_pixels
-    return await loop.run_in_executor(service.decoders, recognise, data, most)
+
+    def read() -> Picture:
+        with Attempt(record.memory, record.held).taken():
+            return recognise(data, most)
+
+    try:
+        return await loop.run_in_executor(service.decoders, read)
+    except InputError as error:
+        raise known_error(error) from error
 
 
 async def _start(
@@ -276,7 +286,12 @@ async def _answer(request: Request, skill: Kind, model: VisionModel, work: Calla
     """Do the work on a picture in a thread."""
     record = record_of(request)
     record.model, record.skill = model.name, skill
-    return JSONResponse(await in_thread(record, work))
+
+    def counted() -> dict[str, Any]:
+        with Attempt(record.memory, record.held).taken():
+            return work()
+
+    return JSONResponse(await in_thread(record, counted))
 
 
 # Work in threads.
@@ -321,13 +336,13 @@ def _judge_picture(model: VisionModel, policy: Policy, picture: Picture) -> dict
 def _redact_video(detection: Detection, style: Name, job: MediaJob) -> Outcome:
     target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), FrameShow(job.show))
     report = redact_file(job.source, target, findings, detection=detection, effect=effect, progress=job.progress)
-    return Outcome(target, tracks_in(findings), warning=report.incomplete)
+    return Outcome(Path(report.target), tracks_in(findings), warning=report.incomplete)
 
 
 def _redact_video_again(style: Name, without: Sequence[Track], job: MediaJob) -> Outcome:
     target, findings, effect = _target(job), job.folder / FINDINGS, ShownEffect(redaction(style), FrameShow(job.show))
     report = redact_again(job.source, target, findings, without=without, effect=effect, progress=job.progress)
-    return Outcome(target, tracks_in(findings), warning=report.incomplete)
+    return Outcome(Path(report.target), tracks_in(findings), warning=report.incomplete)
 
 
 def _judge_video(model: VisionModel, policy: Policy, job: MediaJob) -> Outcome:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.types import Scope
 
+from mdtool.memory import Account
 from mdtool.server.api_error import ApiError
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class RequestRecord:
         begin: When it came.
         responded: Whether the last byte of the response was handed over.
         gone: Set once the client has gone away.
+        memory: Where what it holds is counted.
+        held: Bytes that it holds until it ends.
     """
 
     request_id: str
@@ -68,6 +71,18 @@ class RequestRecord:
     responded: bool = False
     begin: float = field(default_factory=time.monotonic)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    memory: Account = field(default_factory=Account)
+    held: int = 0
+
+    def hold(self, size: int) -> None:
+        """Count bytes until the request ends. Raises NoRoom if other requests leave no room for them."""
+        self.memory.take(size, own=self.held)
+        self.held += size
+
+    def release(self) -> None:
+        """Give back what the request holds."""
+        self.memory.add(-self.held)
+        self.held = 0
 
     def attach(self, scope: Scope) -> None:
         """Let the routes find this record."""

@@ -16,6 +16,7 @@ class ServerSettings:
         max_upload_bytes: Largest picture or video that is sent as a file.
         max_pixels: Largest image, in pixels.
         max_images: Most images of a request.
+        memory: Most bytes that the bodies and images of all requests take; None: the budget of the program.
         max_requests: Most requests that are read, wait or run at a time.
         request_timeout: Seconds that a request may take.
         jobs: Most redactions and moderations of videos at a time.
@@ -31,6 +32,7 @@ class ServerSettings:
     max_upload_bytes: int = 4_000_000_000
     max_pixels: int = 100_000_000
     max_images: int = 16
+    memory: int | None = None
     max_requests: int = 128
     request_timeout: float = 600.0
     jobs: int = 1

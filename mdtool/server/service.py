@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from mdtool.memory import Account
 from mdtool.server.engine_loop import EngineLoop
 from mdtool.server.lifecycle import Lifecycle
 from mdtool.server.media_jobs import MediaJobs
@@ -27,6 +28,7 @@ class Service:
         jobs: Redactions and moderations of videos.
         pulls: Downloads of models.
         decoders: Threads that parse and decode.
+        memory: What the bodies and images of all requests take.
     """
 
     engine: EngineLoop
@@ -37,6 +39,7 @@ class Service:
     jobs: MediaJobs
     pulls: Pulls
     decoders: Executor
+    memory: Account
 
 
 def service_of(request: Request) -> Service:

@@ -14,6 +14,7 @@ from mdtool.media.image.image_file import ImageTooLarge, sniff
 from mdtool.media.sources.inputs import STILL_SUFFIXES, VIDEO_SUFFIXES
 from mdtool.media.sources.open_media import HEAD_BYTES
 from mdtool.media.video.writer import muxer_for
+from mdtool.memory import NoRoom, OverBudget
 from mdtool.pipeline.process_input import STILL_SUFFIXES as KEPT_FORMATS
 from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.body import bounded_parts
@@ -126,6 +127,8 @@ def as_readable_picture(data: bytes, max_pixels: int) -> Picture:
         pixels = decode_image(data, max_pixels)
     except ImageTooLarge as error:
         raise _too_many_pixels(max_pixels) from error
+    except (NoRoom, OverBudget):
+        raise
     except InputError as error:
         raise bad_request(f"the image can't be read: {error}", "image_url") from error
     buffer = io.BytesIO()

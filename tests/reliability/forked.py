@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import pkgutil
 import resource
 import signal
 import time
@@ -12,13 +13,12 @@ from pathlib import Path
 
 import mdtool.cli
 
-# What commands import when they run. No threads may start before a fork.
-PRELOADED = (
-    "av", "cv2", "numpy", "PIL.Image", "pyvips", "torch", "tokenizers",
-    "engine.centerface", "engine.pocket", "engine.families",
-    "mdtool.cli.values", "mdtool.jobs.batch.coordinator", "mdtool.jobs.batch.output_format", "mdtool.jobs.redact.job",
-    "mdtool.media.image.decode_image", "mdtool.model_selection", "mdtool.pipeline.process_input", "mdtool.pipeline.run",
+# What commands import when they run, besides all modules of PACKAGES. No threads may start before a fork.
+LIBRARIES = (
+    "av", "cv2", "numpy", "PIL.Image", "pydantic.type_adapter", "pyvips", "tokenizers", "torch", "typer._adapters",
 )  # fmt: skip
+PACKAGES = ("engine", "mdtool", "recipes")
+LEFT_OUT = ("__main__", "_native", "training", "lmms_eval", "cluster", "server")
 ADDRESS_SPACE = 8 << 30  # bytes
 POLL_SECONDS = 0.005
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -43,8 +43,12 @@ class Outcome:
 
 def preload() -> None:
     """Import what the program's commands need, so that each fork has it."""
-    for name in PRELOADED:
+    for name in LIBRARIES:
         importlib.import_module(name)
+    for package in map(importlib.import_module, PACKAGES):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not any(part in module.name for part in LEFT_OUT):
+                importlib.import_module(module.name)
 
 
 def start(arguments: Sequence[str], folder: Path) -> int:

@@ -219,9 +219,12 @@ def try_one(seed: int, number: int, folder: Path, tally: Tally, save: Path) -> N
         problems.append(f"ended with {outcome.code}: {outcome.err[-200:]}")
     if outcome.code == 0 and not output.exists():
         problems.append("exit code 0 without an output")
-    if output.exists():
+    partly = output.with_stem(f"{output.stem}.incomplete")
+    if outcome.code != 0 and output.exists():
+        problems.append(f"exit code {outcome.code}, and an output that looks finished")
+    if made := next((one for one in (output, partly) if one.exists()), None):
         os.chdir(place)
-        forked.in_fork(partial(measure, which, folder, source, output))
+        forked.in_fork(partial(measure, which, folder, source, made))
         frames, faces, visible = json.loads((place / "found.json").read_text())
         tally.frames += frames
         tally.faces += faces

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.posix("fork and signals")]
 @pytest.mark.parametrize(
     "command",
     [
-        ("fuzz.py", "--inputs", "750", "--seed", "1", "--save", "found"),
+        ("fuzz.py", "--quick", "--inputs", "750", "--seed", "1", "--save", "found"),
         ("kill.py", "--kills", "15", "--seed", "1"),
         ("leaks.py", "--clips", "12", "--seed", "1", "--save", "found"),
     ],

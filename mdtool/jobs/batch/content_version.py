@@ -1,11 +1,6 @@
 """Identifies the content of an input, so that a later run can skip it."""
 
-import os
 from dataclasses import dataclass
-
-from mdtool.media.sources.inputs import Input
-
-State = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -36,12 +31,3 @@ class ContentVersion:
 
 
 UNKNOWN = ContentVersion("")  # of inputs that can't be read again, such as cameras
-
-
-def file_state(source: Input) -> State | None:
-    """Return the size in bytes and the modification time in nanoseconds; None if there is no such file."""
-    try:
-        status = os.stat(source.path) if source.path else None
-    except (OSError, ValueError):
-        return None
-    return (status.st_size, status.st_mtime_ns) if status else None

@@ -35,6 +35,7 @@ from mdtool.jobs.batch.ordered_writer import OrderedWriter, Write
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
 from mdtool.jobs.batch.work_queue import WorkQueue
+from mdtool.jobs.crash_journal import CrashJournal
 from mdtool.media.sources.discover import Selection
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.stages import POLL_SECONDS, Idle, prefetch_with_idle
@@ -96,7 +97,17 @@ class InFlight:
 class Coordinator:
     """Schedules the items of a batch, and writes the results that workers return."""
 
-    def __init__(self, plan: BatchPlan, task: BatchTask, executor: Executor, sink: Sink, *, progress: Progress) -> None:
+    def __init__(
+        self,
+        plan: BatchPlan,
+        task: BatchTask,
+        executor: Executor,
+        sink: Sink,
+        *,
+        progress: Progress,
+        journal: CrashJournal | None = None,
+    ) -> None:
+        self._journal = journal or CrashJournal(None)
         self._plan, self._executor, self._sink, self._progress = plan, executor, sink, progress
         self._task = replace(task, watch=plan.watch)
         self._side_output_kinds = task.side_outputs.kinds
@@ -148,7 +159,7 @@ class Coordinator:
         numbers = count()
         if not self._task.dedupe:
             for source in self._work:
-                yield self._start_item(next(numbers), source)
+                yield from self._start(next(numbers), source)
             return
         with closing(prefetch_with_idle(self._work, 1)) as sources:
             for source_or_idle in sources:
@@ -156,11 +167,28 @@ class Coordinator:
                 if isinstance(source_or_idle, Idle):
                     yield source_or_idle
                 else:
-                    yield self._start_item(next(numbers), source_or_idle)
+                    yield from self._start(next(numbers), source_or_idle)
+        yield from self._rest()
+
+    def _rest(self) -> Iterator[WorkItem | Idle]:
+        """Wait until nothing is in flight."""
         while self._in_flight:
             yield from self._requeued_items()
             yield Idle()
             time.sleep(POLL_SECONDS / 10)
+
+    def _start(self, number: int, source: Input) -> Iterator[WorkItem | Idle]:
+        """Yield the item of an input: alone if it was at work in a crash, so that another one has one cause."""
+        alone = self._journal.is_suspect(source)
+        if alone:
+            yield from self._rest()
+        if crash := self._journal.crash_of(source):
+            source = replace(source, failed=crash)
+        else:
+            self._journal.begin(source)
+        yield self._start_item(number, source)
+        if alone:
+            yield from self._rest()
 
     def _requeued_items(self) -> Iterator[WorkItem]:
         while not self._requeued.empty():
@@ -309,6 +337,7 @@ class Coordinator:
         """Write the last result of an item; from then on a new version of the same input may start."""
         flight = self._in_flight[result.number]
         self._write(result.number, result.place, write, is_last=True)
+        self._journal.end(flight.item.source)
         del self._in_flight[result.number]
         self._in_progress.discard(flight.name)
 

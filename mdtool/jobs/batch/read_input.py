@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mdtool.jobs.batch.content_version import UNKNOWN, ContentVersion, file_state
+from mdtool.jobs.batch.content_version import UNKNOWN, ContentVersion
 from mdtool.jobs.batch.messages import PriorResult, VideoTask, WorkItem
 from mdtool.media.image.animation import is_animated
 from mdtool.media.image.decode_image import decode_image
-from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.inputs import Input, file_state
 from mdtool.media.sources.open_media import content_digest, grab_live_image, image_bytes, is_live, served_version
 
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 from mdtool.errors import InputError, NoInputFound
 from mdtool.interruption import INTERRUPT_EVENT
-from mdtool.jobs.batch.content_version import State, file_state
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
 from mdtool.jobs.batch.side_outputs import OutputPathRegistry, SideOutputs
 from mdtool.media.sources.discover import Selection, discover
-from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.inputs import Input, State, file_state
 
 WATCH_POLL_SECONDS = 1.0  # between scans for new files; a file must also be unchanged for this long
 

@@ -13,7 +13,7 @@ from engine.contract import Done, EngineError, Failed, ModelUnavailable, TextDel
 from engine.generation.verbs import VisionModel
 from mdtool.errors import OutputError, ReadTimeout, library_faults
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
-from mdtool.jobs.batch.content_version import ContentVersion, file_state
+from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.messages import (
     AddedSideOutputs,
     Answers,
@@ -33,10 +33,12 @@ from mdtool.jobs.batch.messages import (
 )
 from mdtool.jobs.batch.read_input import InputContent, modified_version, read_input
 from mdtool.jobs.batch.video_frames import VideoDamage, VideoFrame, sampled_frames
+from mdtool.jobs.crash_journal import CrashJournal
 from mdtool.jobs.each_input import error_message
 from mdtool.jobs.inference.input_image import InputImage
 from mdtool.jobs.inference.read_ahead import PollTimeout, ReadResult
 from mdtool.jobs.inference.requests import ImageEncoder, ImageRequest, stream_requests
+from mdtool.media.sources.inputs import file_state
 from mdtool.media.sources.open_media import is_live, open_image
 from mdtool.pipeline.analyse import iter_findings
 from mdtool.pipeline.run import ModelInference
@@ -113,15 +115,24 @@ class _DeadlinePassed(Exception):
 class Worker:
     """Runs a task on items. `read` may be called from any thread; `results` is iterated in one."""
 
-    def __init__(self, model: VisionModel, task: BatchTask, encode: ImageEncoder | None = None) -> None:
+    def __init__(
+        self,
+        model: VisionModel,
+        task: BatchTask,
+        encode: ImageEncoder | None = None,
+        *,
+        journal: CrashJournal | None = None,
+    ) -> None:
         """Create a worker.
 
         Args:
             model: The model that runs the requests.
             task: The requests, and what to write.
             encode: Image encoder in place of the model's own.
+            journal: Where to note which input is read.
         """
         self._model, self._task, self._encode = model, task, encode
+        self._journal = journal or CrashJournal(None)
         self._in_flight: dict[tuple[int, int], dict[int, Done | Failed]] = {}  # by item and place, then request
         self._results: deque[Result] = deque()  # not yet yielded
         # Items by the SHA-256 of their image; None: of an earlier run.
@@ -137,7 +148,8 @@ class Worker:
         Raises:
             InputError: It can't be read.
         """
-        return read_input(item, self._task.videos)
+        with self._journal.reading(item.source):
+            return read_input(item, self._task.videos)
 
     def results(self, inputs: Iterable[ReadItem | None]) -> Generator[Result]:
         """Process items.
@@ -157,7 +169,8 @@ class Worker:
             if self._next_video:
                 item, version = self._next_video
                 self._next_video = None
-                yield from self._findings(item, version)
+                with self._journal.reading(item.source):
+                    yield from self._findings(item, version)
 
     # -- requests
 
@@ -219,7 +232,8 @@ class Worker:
         elif content.is_video and self._task.videos.find:
             self._next_video = item, content.version
         elif content.is_video:
-            yield from self._frames(_Video(item, content.version))
+            with self._journal.reading(item.source):
+                yield from self._frames(_Video(item, content.version))
         elif content.pixels is None:
             self._complete(item, content.version)
         elif self._is_new(item, content.version):

@@ -105,7 +105,8 @@ class GazeJob:
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
-        return each_input(sources, self._gaze, self.console)
+        folder = self.targets.folder_of(sources) if self.targets else None
+        return each_input(sources, self._gaze, self.console, folder or (self.side_output and self.side_output.parent))
 
     def _gaze(self, source: Input) -> ExitCode:
         live = is_live(source)

@@ -12,7 +12,7 @@ from engine.contract import normalize_prompt
 from mdtool.console import Console
 from mdtool.errors import ExitCode, OutputError, UsageError, output_errors_for
 from mdtool.interruption import raise_if_interrupted
-from mdtool.jobs.each_input import each_input, progress_reporter, summarise
+from mdtool.jobs.each_input import each_input, progress_reporter, summarise, what_was_made
 from mdtool.jobs.moderate.effect import Moderation
 from mdtool.jobs.moderate.evaluate_policy import PolicyEvaluator, PolicyResult, check_prompts_covered, evaluate_policy
 from mdtool.jobs.moderate.live import LiveModeration
@@ -83,12 +83,15 @@ class ModerateJob:
             sources: The inputs.
             title: Title of the report.
         """
+        folder = None if self.report_only else self.targets.folder_of(sources)
+        if folder is None and (file := self.page or self.side_output):
+            folder = file.parent
         if self.page is None:
-            return each_input(sources, self._moderate, self.console)
+            return each_input(sources, self._moderate, self.console, folder)
         with output_errors_for(self.page), AtomicFile(self.page, self.targets.overwrite) as atomic:
             for source in sources:
                 atomic.restrict(source.path)
-            code = each_input(sources, self._moderate, self.console)
+            code = each_input(sources, self._moderate, self.console, folder)
             if self._chapters:
                 atomic.part.write_text(page(title, self._chapters), "utf-8")
                 atomic.commit()
@@ -270,7 +273,8 @@ class ModerateJob:
                     self.console.note(f"{report.source}: {_line(ruling)}")
         summarise(report, self.console, _record(report, verdict))
         if report.incomplete:
-            self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged")
+            made = "" if self.report_only else f", and {what_was_made(report)}"
+            self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged{made}")
             return ExitCode.SOME_FAILED
         return self._exit_code(verdict)
 

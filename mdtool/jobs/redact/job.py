@@ -53,7 +53,7 @@ class RedactJob:
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
-        return each_input(sources, self._redact, self.console)
+        return each_input(sources, self._redact, self.console, self.targets.folder_of(sources))
 
     def _redact(self, source: Input) -> ExitCode:
         target = self.targets.for_input(source)

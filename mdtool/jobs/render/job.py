@@ -30,7 +30,7 @@ class RenderJob:
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
-        return each_input(sources, self._render, self.console)
+        return each_input(sources, self._render, self.console, self.targets.folder_of(sources))
 
     def _render(self, source: Input) -> ExitCode:
         target = self.targets.for_input(source)

@@ -46,6 +46,14 @@ class Address:
         except ValueError:
             return ""
 
+    def at(self, host: str) -> str:
+        """Return the URL with another host, such as the address of its own."""
+        place = urlsplit(self.text).netloc
+        login, at, here = place.rpartition("@")
+        port = re.search(r":\d*$", here.rpartition("]")[2])
+        new = f"{login}{at}{f'[{host}]' if ':' in host else host}{port[0] if port else ''}"
+        return self.text.replace(f"//{place}", f"//{new}", 1)
+
     @property
     def is_real_time(self) -> bool:
         """Whether frames arrive as they are captured and can't be requested again."""

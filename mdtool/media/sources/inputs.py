@@ -19,7 +19,8 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 # Endings of output stems, which are skipped as inputs.
-OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn", ".unverified", ".preview")
+OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn", ".unverified", ".incomplete", ".preview")
+State = tuple[int, int]  # of a file: see `file_state`
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ class Input:
             return str(self.address)
         name = "-" if self.path is None else without_secrets(self.named or str(self.path))
         return f"{name}/{self.member.name}" if self.member else name
+
+
+def file_state(source: Input) -> State | None:
+    """Return the size in bytes and the modification time in nanoseconds; None if there is no such file."""
+    try:
+        status = os.stat(source.path) if source.path else None
+    except (OSError, ValueError):
+        return None
+    return (status.st_size, status.st_mtime_ns) if status else None
 
 
 def find_inputs(named: Sequence[str]) -> list[Input]:

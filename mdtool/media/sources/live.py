@@ -45,6 +45,8 @@ DEFAULT_RATE = 30.0  # frames per second
 MAX_APART = 10.0  # seconds from the last frame; a packet that is further off has a clock of its own
 POLL_SECONDS = 0.1
 PROTOCOLS = "tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,tls"
+# FFmpeg would look the name up again, and might be led elsewhere. By RTMP and TLS the server is told its name.
+PINNED = ("rtsp", "udp", "rtp", "tcp", "srt")
 FORMATS = CONTAINERS + ",rtsp,rtp"
 
 
@@ -81,16 +83,26 @@ def open_address(address: Address) -> tuple[InputContainer, Transfer]:
     try:
         if not address.is_real_time:
             return open_web(address, timeouts)
-        options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "fflags": "nobuffer"}
-        reach = Reach(address.host)
-        if address.host:
-            reach.addresses(address.host, 0)
-        if address.scheme.startswith("rtsp"):
-            options["rtsp_transport"] = "tcp"
-            check_redirect(address, reach, OPEN_SECONDS)
-        return av.open(address.text, "r", options=options, timeout=timeouts, metadata_errors="replace"), Transfer()
+        return _open_stream(address, timeouts), Transfer()
     except (av.FFmpegError, OSError) as error:
         raise InputError(without_secrets(explain(error))) from error
+
+
+def _open_stream(address: Address, timeouts: tuple[float, float]) -> InputContainer:
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "fflags": "nobuffer"}
+    reach = Reach(address.host)
+    found = reach.addresses(address.host, 0) if address.host else []
+    if address.scheme.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"
+        check_redirect(address, reach, OPEN_SECONDS)
+    failed: Exception = OSError("no address")
+    pinned = [address.at(one) for one in found] if address.scheme in PINNED else []
+    for url in pinned or [address.text]:
+        try:
+            return av.open(url, "r", options=options, timeout=timeouts, metadata_errors="replace")
+        except (av.FFmpegError, OSError) as error:
+            failed = error
+    raise failed
 
 
 class NetworkStream:

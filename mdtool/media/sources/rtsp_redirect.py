@@ -30,10 +30,10 @@ def check_redirect(address: Address, reach: Reach, timeout: float) -> None:
             name. A server that can't be reached is no error here.
     """
     user, _, _ = urlsplit(address.text).netloc.rpartition("@")
-    reply = _describe(address, timeout, "")
+    reply = _describe(address, reach, timeout, "")
     if user and re.match(r"RTSP/\S+ 401", reply) and re.search(r"^WWW-Authenticate: *Basic", reply, re.M | re.I):
         login = base64.b64encode(unquote(user).encode()).decode()
-        reply = _describe(address, timeout, f"Authorization: Basic {login}\r\n")
+        reply = _describe(address, reach, timeout, f"Authorization: Basic {login}\r\n")
     place = re.search(r"^Location: *(\S+)", reply, re.M | re.I) if re.match(r"RTSP/\S+ 3\d\d", reply) else None
     if place is None:
         return
@@ -49,7 +49,7 @@ def check_redirect(address: Address, reach: Reach, timeout: float) -> None:
             reach.addresses(host, 0)
 
 
-def _describe(address: Address, timeout: float, login: str) -> str:
+def _describe(address: Address, reach: Reach, timeout: float, login: str) -> str:
     """Return the head of the reply to a DESCRIBE; "" if there is none."""
     parts = urlsplit(address.text)
     place = parts.netloc.rpartition("@")[2]
@@ -57,7 +57,8 @@ def _describe(address: Address, timeout: float, login: str) -> str:
     reply = b""
     try:
         port = parts.port or PORTS[address.scheme]
-        with closing(socket.create_connection((parts.hostname or "", port), timeout)) as connection:
+        found = reach.addresses(address.host, port)[0]
+        with closing(socket.create_connection((found, port), timeout)) as connection:
             stream = _unverified().wrap_socket(connection) if address.scheme == "rtsps" else connection
             stream.sendall(request.encode())
             while b"\r\n\r\n" not in reply and len(reply) < MAX_REPLY_BYTES and (data := stream.recv(4096)):

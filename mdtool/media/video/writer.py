@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.codec.context import Flags
 
-from mdtool.errors import OutputError, UsageError, write_error_message
+from mdtool.errors import InputError, OutputError, UsageError, write_error_message
 from mdtool.media.files.pipe import PipeWriter
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.live import LiveReader
@@ -466,10 +466,13 @@ class VideoWriter:
         except (av.FFmpegError, OSError, ValueError) as error:
             settings = ", ".join(f"{name} {value}" for name, value in options.items()) or "its default options"
             cause = logged_reason(context.open)
-            raise UsageError(
-                f"--codec {self._codec} does not support {context.width}x{context.height} {context.pix_fmt} "
+            refused = (
+                f"{self._codec} does not support {context.width}x{context.height} {context.pix_fmt} "
                 f"at {float(frame_rate(source) or 0):.4g} frames/s with {settings}" + (f": {cause}" if cause else "")
-            ) from error
+            )
+            if self._encoding.codec:
+                raise UsageError(f"--codec {refused}") from error
+            raise InputError(f"{refused}; give another --codec") from error
 
     def _time_base(self, source: Any, frame: Frame) -> Fraction:
         """Return the encoder's time base: the source's, except for formats that can only count frames."""

@@ -110,17 +110,36 @@ def test_cut_before_the_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_cut_in_the_middle(tmp_path: Path, suffix: str) -> None:
     whole = make_video(tmp_path / f"a{suffix}", 90, face=True, with_sound=True, options={"movflags": "faststart"})
-    source, target = cut(whole, 0.6, f"b{suffix}"), tmp_path / f"out{suffix}"
-    outcome = redact(source, "-o", target)
+    source, target = cut(whole, 0.6, f"b{suffix}"), tmp_path / f"out.incomplete{suffix}"
+    outcome = redact(source, "-o", tmp_path / f"out{suffix}")
     assert outcome.code == 1
     assert "ends earlier than its index states" in outcome.err
     assert "b" + suffix in outcome.lines[-1]
+    assert str(target) in outcome.lines[-1]
+    assert not (tmp_path / f"out{suffix}").exists()
     count = len(frames_of(target))
     assert 30 < count < 80
     assert times_of(target) == times_of(whole)[:count]
     piped = redact("-", "-o", "-", stdin=source.read_bytes())
     assert piped.code == 1
     assert piped.out
+
+
+def test_what_is_incomplete_is_never_taken_for_finished(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    whole = make_video(tmp_path / "whole.mp4", 60, face=True, options={"movflags": "faststart"})
+    cut(whole, 0.6, "cut.mp4").replace(folder / "a.mp4")
+    assert redact(folder, "-o", out).code == 1
+    left = (out / "a.incomplete.mp4").read_bytes()
+    again = redact(folder, "-o", out)
+    assert again.code == 74
+    assert "an earlier run has left a.incomplete.mp4, in which a part of it is missing" in again.err
+    assert [path.name for path in out.iterdir()] == ["a.incomplete.mp4"]
+    assert (out / "a.incomplete.mp4").read_bytes() == left
+    whole.replace(folder / "a.mp4")
+    assert redact(folder, "-o", out, "--overwrite").code == 0
+    assert [path.name for path in out.iterdir()] == ["a.mp4"]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
@@ -131,9 +150,9 @@ def test_damage_in_the_middle_shows_no_face(tmp_path: Path, suffix: str) -> None
     random = np.random.default_rng(3)
     for at in random.integers(len(data) // 3, len(data) * 2 // 3, 40):
         data[at : at + 3] = random.bytes(3)
-    source, target = tmp_path / f"b{suffix}", tmp_path / f"out{suffix}"
+    source, target = tmp_path / f"b{suffix}", tmp_path / f"out.incomplete{suffix}"
     source.write_bytes(data)
-    outcome = redact(source, "-o", target, "--style", "solid")
+    outcome = redact(source, "-o", tmp_path / f"out{suffix}", "--style", "solid")
     assert outcome.code == 1
     assert "damaged" in outcome.err
     assert any(char.isdigit() for char in outcome.err)
@@ -150,7 +169,7 @@ def test_first_picture_is_no_key_frame(tmp_path: Path, suffix: str) -> None:
     source.write_bytes(data[len(data) // 5 // 188 * 188 :])
     outcome = redact(source, "-o", target, "--style", "solid")
     assert outcome.code in (0, 1), outcome.err
-    frames = frames_of(target)
+    frames = frames_of(target if outcome.code == 0 else tmp_path / "out.incomplete.mkv")
     assert 38 <= len(frames) < 60
     assert not any(is_face_visible(frame) for frame in frames)
 
@@ -173,7 +192,7 @@ def test_size_and_format_that_change_midway(tmp_path: Path) -> None:
     outcome = redact(source, "-o", tmp_path / "out.mp4", "--style", "solid")
     assert "Traceback" not in outcome.err
     assert outcome.code in (0, 1)
-    for frame in frames_of(tmp_path / "out.mp4"):
+    for frame in frames_of(tmp_path / ("out.mp4" if outcome.code == 0 else "out.incomplete.mp4")):
         assert (frame.width, frame.height) == (192, 128)
         assert not is_face_visible(frame)
 

@@ -1,5 +1,6 @@
 """Whatever one input has a library raise is the failure of that input: the others are done, in every command."""
 
+import io
 import json
 import shutil
 import sys
@@ -15,8 +16,11 @@ from make_media import SAMPLES, make_video
 from PIL import Image
 from tokenizers import models
 
+from mdtool.errors import InputError
+from mdtool.jobs.each_input import error_message
 from mdtool.media.video import frame
 from mdtool.media.video.frame import has_plain_planes
+from mdtool.server.api_error import ApiError
 
 WIDTH = 66  # of the pictures and frames at which the library fails
 COMMANDS: dict[str, list[str]] = {
@@ -134,3 +138,11 @@ def test_videos(command: str, fault: str, tmp_path: Path, monkeypatch: pytest.Mo
     else:
         records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
         assert [record["source"] for record in records if "frame" in record] == ["in/c.mp4"] * 4
+
+
+def test_a_message_of_a_library_is_shown_without_objects() -> None:
+    quoted = f"cannot identify image file {io.BytesIO()!r}"
+    assert str(InputError(f"damaged: {quoted}")) == "damaged: cannot identify image file"
+    shown = error_message(RuntimeError(f"no codec for {object()!r} in {print!r}"))
+    assert shown.startswith("unexpected RuntimeError: no codec for in <built-in function print>")
+    assert ApiError(400, quoted).line == "cannot identify image file"

@@ -248,3 +248,56 @@ def test_streams_are_not_compressed(server: Served) -> None:
         assert "content-encoding" not in reply.headers
         assert reply.headers["content-type"].startswith("text/event-stream")
         assert reply.read().startswith(b"data: ")
+
+
+def test_images_of_many_requests_take_no_more_memory_than_there_is() -> None:
+    url = url_of(encode_image(smooth(900, 1200), "PNG"))  # 3.2 MB as pixels, several times that while it is decoded
+    most = 40_000_000
+    with served(settings=ServerSettings(memory=most)) as running, ThreadPoolExecutor(24) as clients:
+        memory, peak = running.service.memory, [0]
+        add = memory.add
+
+        def watched(size: int) -> None:
+            add(size)
+            peak[0] = max(peak[0], memory.alive)
+
+        memory.add = watched  # type: ignore[method-assign]
+        replies = list(clients.map(lambda _: running.post("/v1/caption", {"image_url": url}), range(48)))
+        running.wait_until_idle()
+        codes = {reply.status_code for reply in replies}
+        assert 200 in codes
+        assert codes <= {200, 503}
+        assert all("Retry-After" in reply.headers for reply in replies if reply.status_code == 503)
+        assert 10_000_000 < peak[0] <= most
+        assert running.post("/v1/caption", {"image_url": url}).status_code == 200, "what was taken is given back"
+
+
+@pytest.mark.parametrize("path", ["/v1/caption", "/v1/redact"])
+def test_an_image_waits_for_the_memory_of_others_and_then_has_to_come_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdtool.server.images.PATIENCE_SECONDS", 0.2)
+    with served(settings=ServerSettings(memory=1_000_000)) as running:
+        body = {"image_url": data_url(SCENES / "one.png")}
+        running.service.memory.add(990_000)  # as another request would
+        reply = running.post(path, body)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "no_memory")
+        running.service.memory.add(-990_000)
+        assert running.post(path, body).status_code == 200
+
+
+def test_images_that_do_not_fit_together_are_no_matter_of_waiting() -> None:
+    url = url_of(encode_image(smooth(300, 400), "PNG"))
+    with served(settings=ServerSettings(memory=1_000_000), models=CHAT) as running:
+        content = [{"type": "image_url", "image_url": {"url": url}}] * 4
+        reply = running.post("/v1/chat/completions", {"messages": [{"role": "user", "content": content}]})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (413, "image_too_large")
+
+
+def test_bodies_count_too_until_their_requests_end() -> None:
+    with served(settings=ServerSettings(memory=1_000_000)) as running:
+        running.service.memory.add(900_000)
+        reply = running.post("/v1/caption", {"image_url": "x" * 200_000})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "no_memory")
+        running.wait_until_idle()
+        assert running.service.memory.alive == 900_000

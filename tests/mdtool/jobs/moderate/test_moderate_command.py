@@ -404,7 +404,7 @@ def test_a_damaged_video_is_no_success(desk: Desk) -> None:
     assert desk.moderate(source, red("cover"), fail_on=["any"]) == ExitCode.SOME_FAILED
     assert "only what could be read was judged" in desk.err
     assert desk.record["hit"]
-    assert covered(desk.folder / "in.moderated.mkv") == set(range(10, desk.record["frames"]))
+    assert covered(desk.folder / "in.moderated.incomplete.mkv") == set(range(10, desk.record["frames"]))
 
 
 def test_frames_that_are_left_over_when_calls_run_out(desk: Desk) -> None:

@@ -383,6 +383,16 @@ def test_what_is_no_picture(data: bytes, said: str, tmp_path: Path) -> None:
         open_image(Input(tmp_path / "a.jpg", Path("a.jpg")))
 
 
+@pytest.mark.parametrize(
+    "head", [b"II*\0", b"MM\0*", b"\0\0\0\x20ftypavif", b"BM", b"P6", b"DDS ", b"qoif", b"icns", b"8BPS"]
+)
+def test_no_message_shows_an_object_of_python(head: bytes) -> None:
+    with pytest.raises(InputError) as raised:
+        decode_image(head + b"\0 damaged \xff" * 9)
+    assert "0x" not in str(raised.value)
+    assert "Bytes" not in str(raised.value)
+
+
 def test_of_a_long_file_that_is_no_picture_only_the_beginning_is_read(tmp_path: Path) -> None:
     with (tmp_path / "a.mp4").open("wb") as file:
         file.truncate(1 << 36)

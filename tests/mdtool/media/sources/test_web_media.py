@@ -266,7 +266,7 @@ def test_a_lost_connection_ends_the_video_where_it_is(public: Folder) -> None:
     outcome = redact(f"{public.url}/a.ts", "-o", "out.mp4")
     assert outcome.code == 1
     assert "the connection was lost" in outcome.err
-    assert 20 < len(times_of(Path("out.mp4"))) < 60
+    assert 20 < len(times_of(Path("out.incomplete.mp4"))) < 60
 
 
 @pytest.mark.parametrize("line", ["file:///etc/passwd", "concat:a|b", "tcp://127.0.0.1:1/", "gopher://x/", "subfile:a"])

@@ -48,9 +48,9 @@ def parts(tmp_path: Path) -> tuple[bytes, bytes]:
 
 
 def test_the_packets_of_another_codec_are_told(tmp_path: Path, parts: tuple[bytes, bytes]) -> None:
-    source, target = tmp_path / "a.ts", tmp_path / "out.mp4"
+    source, target = tmp_path / "a.ts", tmp_path / "out.incomplete.mp4"
     source.write_bytes(parts[0] + parts[1])
-    outcome = redact(source, "-o", target)
+    outcome = redact(source, "-o", tmp_path / "out.mp4")
     assert len(times_of(target)) == 20  # of 40
     assert outcome.code == 1
     assert "damaged: " in outcome.err
@@ -59,9 +59,9 @@ def test_the_packets_of_another_codec_are_told(tmp_path: Path, parts: tuple[byte
 
 
 def test_after_another_codec_picture_and_sound_start_near_0(tmp_path: Path, parts: tuple[bytes, bytes]) -> None:
-    source, target = tmp_path / "a.ts", tmp_path / "out.mp4"
+    source, target = tmp_path / "a.ts", tmp_path / "out.incomplete.mp4"
     source.write_bytes(parts[1] + parts[0])
-    assert redact(source, "-o", target).code == 1
+    assert redact(source, "-o", tmp_path / "out.mp4").code == 1
     starts = [times_of(target)[0], packets_of(target, "audio")[0][0][0]]
     assert max(starts) < 1  # the sound comes with the second part
 

@@ -137,6 +137,13 @@ def test_a_frame_rate_that_an_encoder_does_not_know(tmp_path: Path) -> None:
     assert ".mkv can" not in said
 
 
+def test_a_frame_rate_that_the_usual_encoder_does_not_know_fails_that_input(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "a.mp4", 10, rate=Fraction(19))
+    outcome = run("redact", source, "-o", tmp_path / "out.mpg")
+    assert (outcome.code, len(outcome.lines)) == (1, 1), outcome.err
+    assert outcome.err.startswith(f"mdtool: {source}: mpeg2video does not support ")
+
+
 def test_more_streams_than_a_container_takes(tmp_path: Path) -> None:
     source = tmp_path / "a.mkv"
     with av.open(str(source), "w") as container:

@@ -1,8 +1,8 @@
-"""Trains `pocket` from scratch: `python -m engine.pocket.training`.
+"""Trains `pocket`: `python -m engine.pocket.training`.
 
 First the vision encoder alone learns to classify patches, then the whole model learns the tasks, and last the text model
-alone learns captions of many objects. A run resumes from the last checkpoint in its folder. Each line of log.jsonl, and of the output, has the mean losses since the last one, or the
-evaluation scores of the engine with the current weights.
+alone learns captions of many objects. A run resumes from the last checkpoint in its folder. Each line of log.jsonl, and
+of the output, has the mean losses since the last one, or the evaluation scores of the engine with the current weights.
 """
 
 import json
@@ -65,7 +65,7 @@ class Plan:
     weight_decay: float = 0.05
     caption_steps: int = 0
     caption_images: int = 16
-    caption_rate: float = 1e-3
+    caption_rate: float = 6e-4
     caption_warm_up: int = 30
 
     @property
@@ -173,14 +173,14 @@ class Trainer:
 class BatchStream(IterableDataset[Batch]):
     """Builds batches in a worker process, from a step of the training on, to the end of its phase."""
 
-    def __init__(self, config: Config, tokenizer: Path, plan: Plan, seed: int, step: int) -> None:
-        self.create = partial(_batches, config, tokenizer, plan, seed, step)
+    def __init__(self, config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: int) -> None:
+        self.create = partial(_batches, config, tokenizer, plan, seed=seed, step=step)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.create()
 
 
-def _batches(config: Config, tokenizer: Path, plan: Plan, seed: int, step: int) -> Iterator[Batch]:
+def _batches(config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: int) -> Iterator[Batch]:
     torch.set_num_threads(1)
     first, captions = FIRST_SCENE + seed * 1_000_000_000, step >= plan.steps
     builder = BatchBuilder(config, load_tokenizer(tokenizer, config.text.vocab_size), captions=captions)
@@ -191,10 +191,11 @@ def _batches(config: Config, tokenizer: Path, plan: Plan, seed: int, step: int) 
     return islice(builder.caption_batches(first, plan.caption_images), plan.end - step)
 
 
-def _stream(config: Config, tokenizer: Path, plan: Plan, seed: int, step: int) -> Iterator[Batch]:
+def _stream(config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: int) -> Iterator[Batch]:
     """Yield the batches from a step to the end."""
     for start in (min(step, plan.steps), max(step, plan.steps)):
-        yield from DataLoader(BatchStream(config, tokenizer, plan, seed, start), batch_size=None, num_workers=1)
+        stream = BatchStream(config, tokenizer, plan, seed=seed, step=start)
+        yield from DataLoader(stream, batch_size=None, num_workers=1)
 
 
 def train(
@@ -242,7 +243,7 @@ def train(
         with (folder / "log.jsonl").open("a") as file:
             file.write(text + "\n")
 
-    for batch in _stream(config, tokenizer, plan, seed, trainer.step):
+    for batch in _stream(config, tokenizer, plan, seed=seed, step=trainer.step):
         for name, value in trainer.train_step(batch).items():
             sums[name] += value / log_every
         if trainer.step % log_every == 0:

@@ -1,8 +1,9 @@
 """Trains `pocket`: `python -m engine.pocket.training`.
 
 First the vision encoder alone learns to classify patches, then the whole model learns the tasks, and last the text
-model alone learns captions of many objects. A run resumes from the last checkpoint in its folder. Each line of log.jsonl, and
-of the output, has the mean losses since the last one, or the evaluation scores of the engine with the current weights.
+model alone learns captions of many objects. A run resumes from the last checkpoint in its folder. Each line of
+log.jsonl, and of the output, has the mean losses since the last one, or the evaluation scores of the engine with the
+current weights.
 """
 
 import json

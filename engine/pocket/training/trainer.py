@@ -217,7 +217,7 @@ def train(
         folder: Of checkpoints, weights, tokenizer and log.
         seed: Of the initial weights and the scenes.
         device: To train on.
-        weights: Start the last phase from these instead of from the first two; None: run all phases.
+        weights: Of the package's architecture and tokenizer, to start the last phase from; None: run all phases.
         log_every: Steps between two lines of losses.
         save_every: Steps between two checkpoints.
         evaluate_every: Steps between two evaluations.
@@ -228,7 +228,10 @@ def train(
     config = read_config(CONFIG.name, json.loads(CONFIG.read_text()))
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.exists():
-        make_tokenizer().save(str(tokenizer))
+        if weights:  # they belong to the tokenizer of the package
+            tokenizer.write_bytes(CONFIG.with_name("tokenizer.json").read_bytes())
+        else:
+            make_tokenizer().save(str(tokenizer))
     builder = BatchBuilder(config, load_tokenizer(tokenizer, config.text.vocab_size))
     torch.manual_seed(seed)
     trainer = Trainer(TrainableModel(config).to(device), PatchHead(config.text.dim).to(device), plan, folder, device)

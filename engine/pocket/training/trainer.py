@@ -53,8 +53,9 @@ class Plan:
         weight_decay: Of Muon.
         caption_steps: Of the last phase, that trains only the text model and the projection into it.
         caption_images: Batch size of the last phase.
-        caption_rate: Peak learning rate of the last phase; it decays linearly to 0 over the second half of it.
+        caption_rate: Peak learning rate of the last phase.
         caption_warm_up: Steps of linear warm-up in the last phase.
+        caption_decay: Share of the last phase over which the learning rate decays linearly to 0.
     """
 
     steps: int
@@ -68,6 +69,7 @@ class Plan:
     caption_images: int = 16
     caption_rate: float = 6e-4
     caption_warm_up: int = 30
+    caption_decay: float = 0.5
 
     @property
     def end(self) -> int:
@@ -78,7 +80,7 @@ class Plan:
         """Return the learning rate of a step."""
         if step >= self.steps:
             rising = min(1.0, (step - self.steps + 1) / self.caption_warm_up)
-            falling = min(1.0, (self.end - step) / (0.5 * self.caption_steps))
+            falling = min(1.0, (self.end - step) / (self.caption_decay * self.caption_steps))
             return self.caption_rate * rising * falling
         since = step if step < self.vision_steps else step - self.vision_steps
         rising = min(1.0, (since + 1) / self.warm_up)

@@ -170,7 +170,17 @@ def test_the_last_phase_leaves_the_encoder_alone(
 
 
 def test_the_learning_rate_of_each_phase_rises_and_falls() -> None:
-    plan = Plan(100, 20, warm_up=10, rate=1.0, decay=0.5, caption_steps=40, caption_rate=0.5, caption_warm_up=5)
+    plan = Plan(
+        100,
+        20,
+        warm_up=10,
+        rate=1.0,
+        decay=0.5,
+        caption_steps=40,
+        caption_rate=0.5,
+        caption_warm_up=5,
+        caption_decay=0.5,
+    )
     assert [plan.rate_at(step) for step in (0, 9, 15, 20, 49, 50, 75)] == [0.1, 1, 1, 0.1, 1, 1, 0.5]
     assert [plan.rate_at(step) for step in (100, 104, 119, 120, 130, 139)] == pytest.approx(
         [0.1, 0.5, 0.5, 0.5, 0.25, 0.025]

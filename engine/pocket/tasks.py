@@ -214,7 +214,7 @@ def gazes(layout: SceneLayout, at: Callable[[], Place] = lambda: (0.5, 0.5)) -> 
 
 
 def caption_training_tasks(layout: SceneLayout, rng: np.random.Generator) -> list[Task]:
-    """Draw the training tasks of an image for the text model alone: two captions, then some of each other skill."""
+    """Draw the training tasks of an image for captions: two of them, then some of each other skill."""
     captions = [caption(layout, "long"), caption(layout, "normal" if rng.random() < 0.5 else "short")]
     others = [task for task in training_tasks(layout, rng) if not isinstance(task, CaptionTask)]
     return [*captions, *others]

@@ -1,6 +1,6 @@
 """The names of objects in prompts, questions and answers, in English and Chinese."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -72,17 +72,24 @@ def describe(obj: SceneObject) -> str:
     return f"{noun.article} {noun.singular}" + (f" that says {obj.digits}" if obj.kind == SIGN else "")
 
 
-def inventory(objects: Iterable[SceneObject]) -> list[str]:
-    """List objects by kind and colour: "two red circles", "a blue star"; each sign separately."""
+def inventory(objects: Sequence[SceneObject]) -> list[tuple[str, list[int]]]:
+    """List objects by kind and colour: "two red circles", "a blue star"; each sign separately.
+
+    Returns:
+        Each name with the indices of its objects.
+    """
     kinds, colours = list(KINDS), ["", *COLOURS]
-    ordered = sorted(objects, key=lambda obj: (kinds.index(obj.kind), colours.index(obj.colour), obj.digits))
-    names = []
-    for noun, group in groupby(ordered, object_name_of):
+
+    def rank(i: int) -> tuple[int, int, str]:
+        return kinds.index(objects[i].kind), colours.index(objects[i].colour), objects[i].digits
+
+    names: list[tuple[str, list[int]]] = []
+    for noun, group in groupby(sorted(range(len(objects)), key=rank), lambda i: object_name_of(objects[i])):
         members = list(group)
         if len(members) == 1 or noun.kind == SIGN:
-            names += [describe(obj) for obj in members]
+            names += [(describe(objects[i]), [i]) for i in members]
         else:
-            names.append(f"{NUMBERS[len(members)]} {noun.plural}")
+            names.append((f"{NUMBERS[len(members)]} {noun.plural}", members))
     return names
 
 

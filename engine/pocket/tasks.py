@@ -118,22 +118,22 @@ class SceneLayout:
 
 
 def caption(layout: SceneLayout, length: str) -> CaptionTask:
-    """Make the caption of a length: the objects in a fixed order, in the long caption by position in the image."""
+    """Make the caption of a length: the objects in a fixed order, in the long caption each with its places."""
     ground = f"on a {layout.scene.background.kind} background"
-    if length == "short":
-        text = join_with_and(inventory(layout.objects))
-    elif length == "normal":
-        text = f"{join_with_and(inventory(layout.objects))} {ground}"
-    else:
+    names = inventory(layout.objects)
+    text = join_with_and([name for name, _ in names])
+    if length == "normal":
+        text = f"{text} {ground}"
+    elif length == "long":
         count = f"{len(layout.objects)} thing{'s' if len(layout.objects) > 1 else ''}"
-        where = [_where(*centre) for centre in layout.centres]
-        by_place = {
-            place: inventory(obj for obj, at in zip(layout.objects, where, strict=True) if at == place)
-            for place in PLACES
-        }
-        placed = [f"{join_with_and(names)} at the {place}" for place, names in by_place.items() if names]
-        text = f"a drawing of {count} {ground}: {join_with_and(placed)}"
+        placed = [f"{name} at {_places(layout, members)}" for name, members in names]
+        text = f"a drawing of {count} {ground}: {'; '.join(placed)}"
     return CaptionTask(length, f"{text[0].upper()}{text[1:]}.")
+
+
+def _places(layout: SceneLayout, members: Sequence[int]) -> str:
+    places = {_where(*layout.centres[i]) for i in members}
+    return join_with_and([f"the {place}" for place in PLACES if place in places])
 
 
 def _where(x: float, y: float) -> str:
@@ -211,6 +211,13 @@ def gazes(layout: SceneLayout, at: Callable[[], Place] = lambda: (0.5, 0.5)) -> 
             answer = None if target is None else layout.centres[layout.objects.index(target)]
             tasks.append(GazeTask((x + (across - 0.5) * width, y + (down - 0.5) * height), answer))
     return tasks
+
+
+def caption_training_tasks(layout: SceneLayout, rng: np.random.Generator) -> list[Task]:
+    """Draw the training tasks of an image for captions: two of them, then some of each other skill."""
+    captions = [caption(layout, "long"), caption(layout, "normal" if rng.random() < 0.5 else "short")]
+    others = [task for task in training_tasks(layout, rng) if not isinstance(task, CaptionTask)]
+    return [*captions, *others]
 
 
 def training_tasks(layout: SceneLayout, rng: np.random.Generator) -> list[Task]:

@@ -6,6 +6,7 @@ The tasks of an image are packed into one sequence after it; each attends to the
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -27,11 +28,15 @@ from engine.pocket.tasks import (
     QueryTask,
     SceneLayout,
     Task,
+    caption_training_tasks,
     training_tasks,
 )
 from engine.resize import Resize, resizer
 
 MAX_POSITIONS = 160  # for the tasks of an image
+CAPTION_POSITIONS = 192  # the same where two of them are captions
+MANY = 4  # objects; for captions fewer are rare
+SPARE_SEEDS = 4  # for captions: seeds a scene, the first of which is taken however few objects it has
 COORDINATE_NOISE = 0.003  # standard deviation added to input coordinates, as the model's own will be inexact
 SIZE_NOISE_FACTOR = 4  # relative noise of input sizes, in multiples of COORDINATE_NOISE
 SAMPLES = 4  # points along each side of a patch that decide which object it shows
@@ -42,7 +47,7 @@ _COLOURS = list(COLOURS)
 
 @dataclass
 class Batch:
-    """B images with C crops in total, R = MAX_POSITIONS positions after each image, P patches in a grid.
+    """B images with C crops in total, R positions after each image, P patches in a grid.
 
     Attributes:
         pixels: (C, S, S, 3) uint8, the crops of all images in order.
@@ -106,10 +111,22 @@ class Step:
 class BatchBuilder:
     """Builds batches for a model with this config and tokenizer."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer, resize: Resize | None = None) -> None:
+    def __init__(
+        self, config: Config, tokenizer: Tokenizer, resize: Resize | None = None, captions: bool = False
+    ) -> None:
+        """Remember for which part of the training the batches are.
+
+        Args:
+            config: Of the model.
+            tokenizer: Of the model.
+            resize: Of crops.
+            captions: Whether most scenes have many objects, and each image two captions.
+        """
         self.config = config
         self.tokenizer = tokenizer
         self.resize = resize or resizer()
+        self.tasks = caption_training_tasks if captions else training_tasks
+        self.positions = CAPTION_POSITIONS if captions else MAX_POSITIONS
         self._encoded: dict[str, list[int]] = {}
 
     def batches(self, first: int, size: int) -> Iterator[Batch]:
@@ -117,6 +134,14 @@ class BatchBuilder:
         while True:
             yield self.batch(range(first, first + size))
             first += size
+
+    def caption_batches(self, first: int, size: int) -> Iterator[Batch]:
+        """Yield batches of `size` scenes without end, most of many objects; each from SPARE_SEEDS * size seeds."""
+        while True:
+            seeds = range(first, first + SPARE_SEEDS * size)
+            chosen = (s for s in seeds if s % SPARE_SEEDS == 0 or len(random_scene(s).objects) >= MANY)
+            yield self.batch(list(islice(chosen, size)))
+            first = seeds.stop
 
     def batch(self, seeds: Sequence[int]) -> Batch:
         """Build the batch of the scenes of these seeds."""
@@ -126,8 +151,8 @@ class BatchBuilder:
             drawing = draw(scene)
             vision = self.config.vision
             crops.append(make_crops(drawing.pixels, vision, vision.max_crops, self.resize))
-            tasks = training_tasks(SceneLayout.of(scene, drawing.boxes), rng)
-            rows.append(self.row(tasks, rng.normal(0, COORDINATE_NOISE, (MAX_POSITIONS, 2))))
+            tasks = self.tasks(SceneLayout.of(scene, drawing.boxes), rng)
+            rows.append(self.row(tasks, rng.normal(0, COORDINATE_NOISE, (self.positions, 2))))
             patches.append(_patches(scene, drawing, vision.grid))
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         columns |= {name: np.stack([patch[name] for patch in patches]) for name in patches[0]}
@@ -140,16 +165,16 @@ class BatchBuilder:
 
         Args:
             tasks: In order of priority.
-            noise: Added to input coordinates, (MAX_POSITIONS, 2).
+            noise: Added to input coordinates, (R, 2).
 
         Returns:
             The fields of `Batch` for one image, without those of crops and patches.
         """
         packed: list[tuple[int, int, Step]] = []
         for number, steps in enumerate(map(self.steps, tasks), 1):
-            if len(packed) + len(steps) <= MAX_POSITIONS:
+            if len(packed) + len(steps) <= self.positions:
                 packed += [(number, position, step) for position, step in enumerate(steps)]
-        packed += [(0, 0, Step())] * (MAX_POSITIONS - len(packed))
+        packed += [(0, 0, Step())] * (self.positions - len(packed))
         kinds = np.array([step.kind for *_, step in packed])
         numbers = np.array([number for number, *_ in packed])
         tokens = np.array([step.next_token for *_, step in packed])

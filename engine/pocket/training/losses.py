@@ -14,6 +14,8 @@ from engine.pocket.training.trainable_model import TrainableModel
 
 # The kind of a shape is hardest to learn and needed most. A sign's digits would dominate, though few patches show any.
 WEIGHTS = {"patch kind": 3.0, "patch digits": 0.2}
+# For captions the text model learns words: the noise of coordinates would drown them.
+CAPTION_WEIGHTS = {"token": 2.0, "coordinate": 0.6, "size": 0.6}
 COORDINATE_SPREAD, SIZE_SPREAD = 1.5 / 512, 4 / 512  # standard deviations of the soft targets, as a share of all bins
 SMALLEST = 1 / 1024  # a size's first bin; each of ten octaves has a tenth of the bins
 

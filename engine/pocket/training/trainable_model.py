@@ -128,6 +128,11 @@ class Vision(nn.Module):
         self.proj_mlp = Mlp(2 * config.enc_dim, config.proj_inner_dim, config.proj_out_dim)
 
     def forward(self, pixels: Tensor, tilings: list[tuple[int, int]]) -> Tensor:
+        """Encode images and project them: (B, P, E). Arguments as for `features`."""
+        projected: Tensor = self.proj_mlp(self.features(pixels, tilings))
+        return projected
+
+    def features(self, pixels: Tensor, tilings: list[tuple[int, int]]) -> Tensor:
         """Encode images.
 
         Args:
@@ -135,7 +140,7 @@ class Vision(nn.Module):
             tilings: Rows and columns of windows of each image.
 
         Returns:
-            (B, P, E).
+            (B, P, twice the width of the encoder).
         """
         grid, patch, n = self.config.grid, self.config.enc_patch_size, len(pixels)
         squares = normalize_pixels(pixels, self.pos_emb.dtype).view(n, -1, grid, patch, grid, patch)
@@ -152,8 +157,7 @@ class Vision(nn.Module):
                 tiled = pool(stitch(windows, (rows, columns), self.config.overlap_margin), grid).flatten(0, 1)
             first += 1 + (rows * columns if (rows, columns) != (1, 1) else 0)
             features.append(torch.cat([whole, tiled], dim=-1))
-        projected: Tensor = self.proj_mlp(torch.stack(features))
-        return projected
+        return torch.stack(features)
 
 
 class TextBlock(nn.Module):

@@ -1,8 +1,9 @@
-"""Trains `pocket` from scratch: `python -m engine.pocket.training`.
+"""Trains `pocket`: `python -m engine.pocket.training`.
 
-First the vision encoder alone learns to classify patches, then the whole model learns the tasks. A run resumes from the
-last checkpoint in its folder. Each line of log.jsonl, and of the output, has the mean losses since the last one, or the
-evaluation scores of the engine with the current weights.
+First the vision encoder alone learns to classify patches, then the whole model learns the tasks, and last the text
+model alone learns captions of many objects. A run resumes from the last checkpoint in its folder. Each line of
+log.jsonl, and of the output, has the mean losses since the last one, or the evaluation scores of the engine with the
+current weights.
 """
 
 import json
@@ -12,11 +13,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -27,8 +29,8 @@ from engine.moondream.model import Moondream
 from engine.moondream.weights import open_weights
 from engine.pocket.abilities import CONFIG
 from engine.pocket.evaluation import evaluate_model
-from engine.pocket.training.examples import Batch, BatchBuilder
-from engine.pocket.training.losses import WEIGHTS, PatchHead, answer_losses
+from engine.pocket.training.examples import SPARE_SEEDS, Batch, BatchBuilder
+from engine.pocket.training.losses import CAPTION_WEIGHTS, WEIGHTS, PatchHead, answer_losses
 from engine.pocket.training.optimizer import optimizers
 from engine.pocket.training.trainable_model import TrainableModel
 from engine.pocket.training.vocabulary import make_tokenizer
@@ -42,13 +44,18 @@ class Plan:
     """Training hyperparameters.
 
     Attributes:
-        steps: In total.
+        steps: Of the first two phases.
         vision_steps: How many of these train only the vision encoder.
         images: Batch size.
         rate: Peak learning rate.
-        warm_up: Steps of linear warm-up, in both phases.
-        decay: Share of the steps over which the learning rate decays linearly to 0.
+        warm_up: Steps of linear warm-up, in each of the first two phases.
+        decay: Share of the first two phases over which the learning rate decays linearly to 0.
         weight_decay: Of Muon.
+        caption_steps: Of the last phase, that trains only the text model and the projection into it.
+        caption_images: Batch size of the last phase.
+        caption_rate: Peak learning rate of the last phase.
+        caption_warm_up: Steps of linear warm-up in the last phase.
+        caption_decay: Share of the last phase over which the learning rate decays linearly to 0.
     """
 
     steps: int
@@ -58,9 +65,23 @@ class Plan:
     warm_up: int = 200
     decay: float = 0.6
     weight_decay: float = 0.05
+    caption_steps: int = 0
+    caption_images: int = 16
+    caption_rate: float = 6e-4
+    caption_warm_up: int = 30
+    caption_decay: float = 0.5
+
+    @property
+    def end(self) -> int:
+        """The steps of all phases."""
+        return self.steps + self.caption_steps
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step."""
+        if step >= self.steps:
+            rising = min(1.0, (step - self.steps + 1) / self.caption_warm_up)
+            falling = min(1.0, (self.end - step) / (self.caption_decay * self.caption_steps))
+            return self.caption_rate * rising * falling
         since = step if step < self.vision_steps else step - self.vision_steps
         rising = min(1.0, (since + 1) / self.warm_up)
         falling = min(1.0, (self.steps - step) / (self.decay * self.steps))
@@ -84,6 +105,10 @@ class Trainer:
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Compute all losses of a batch, by name."""
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
+            if self.step >= self.plan.steps:
+                with torch.no_grad():
+                    features = self.model.vision.features(batch.pixels, batch.tilings)
+                return answer_losses(self.model, self.model(self.model.vision.proj_mlp(features), batch), batch)
             images = self.model.vision(batch.pixels, batch.tilings)
             losses: dict[str, Tensor] = self.head(images, batch)
             if self.step >= self.plan.vision_steps:
@@ -93,7 +118,8 @@ class Trainer:
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Run one optimizer step; return the losses and the gradient norm."""
         losses = self.losses(batch.to(self.device))
-        torch.autograd.backward(torch.stack([WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()]).sum())
+        weights = CAPTION_WEIGHTS if self.step >= self.plan.steps else WEIGHTS
+        torch.autograd.backward(torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum())
         parameters = [*self.model.parameters(), *self.head.parameters()]
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in self.optimizers:
@@ -127,6 +153,11 @@ class Trainer:
             for optimizer, saved in zip(self.optimizers, state["optimisers"], strict=True):
                 optimizer.load_state_dict(saved)
 
+    def start_captions(self, path: Path) -> None:
+        """Load weights, and start the last phase from them."""
+        self.model.load_state_dict(load_file(path, self.device))
+        self.step = self.plan.steps
+
     def write_weights(self, path: Path) -> None:
         """Write the weights as safetensors, in bfloat16."""
         state = {name: tensor.detach().bfloat16().contiguous() for name, tensor in self.model.state_dict().items()}
@@ -143,18 +174,31 @@ class Trainer:
 
 
 class BatchStream(IterableDataset[Batch]):
-    """Builds batches in a worker process."""
+    """Builds batches in a worker process, from a step of the training on, to the end of its phase."""
 
-    def __init__(self, config: Config, tokenizer: Path, first: int, size: int) -> None:
-        self.create = partial(_batches, config, tokenizer, first, size)
+    def __init__(self, config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: int) -> None:
+        self.create = partial(_batches, config, tokenizer, plan, seed=seed, step=step)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.create()
 
 
-def _batches(config: Config, tokenizer: Path, first: int, size: int) -> Iterator[Batch]:
+def _batches(config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: int) -> Iterator[Batch]:
     torch.set_num_threads(1)
-    return BatchBuilder(config, load_tokenizer(tokenizer, config.text.vocab_size)).batches(first, size)
+    first, captions = FIRST_SCENE + seed * 1_000_000_000, step >= plan.steps
+    builder = BatchBuilder(config, load_tokenizer(tokenizer, config.text.vocab_size), captions=captions)
+    if not captions:
+        return islice(builder.batches(first + step * plan.images, plan.images), plan.steps - step)
+    # scenes of captions take SPARE_SEEDS seeds each, after all of the steps before
+    first += plan.steps * plan.images + SPARE_SEEDS * (step - plan.steps) * plan.caption_images
+    return islice(builder.caption_batches(first, plan.caption_images), plan.end - step)
+
+
+def _stream(config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: int) -> Iterator[Batch]:
+    """Yield the batches from a step to the end."""
+    for start in (min(step, plan.steps), max(step, plan.steps)):
+        stream = BatchStream(config, tokenizer, plan, seed=seed, step=start)
+        yield from DataLoader(stream, batch_size=None, num_workers=1)
 
 
 def train(
@@ -163,17 +207,19 @@ def train(
     seed: int,
     device: str,
     *,
+    weights: Path | None = None,
     log_every: int = 50,
-    save_every: int = 500,
+    save_every: int = 100,
     evaluate_every: int = 1000,
 ) -> None:
-    """Train until plan.steps, resuming from the checkpoint in the folder.
+    """Train until plan.end, resuming from the checkpoint in the folder.
 
     Args:
         plan: Hyperparameters.
         folder: Of checkpoints, weights, tokenizer and log.
         seed: Of the initial weights and the scenes.
         device: To train on.
+        weights: Of the package's architecture and tokenizer, to start the last phase from; None: run all phases.
         log_every: Steps between two lines of losses.
         save_every: Steps between two checkpoints.
         evaluate_every: Steps between two evaluations.
@@ -184,13 +230,16 @@ def train(
     config = read_config(CONFIG.name, json.loads(CONFIG.read_text()))
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.exists():
-        make_tokenizer().save(str(tokenizer))
+        if weights:  # they belong to the tokenizer of the package
+            tokenizer.write_bytes(CONFIG.with_name("tokenizer.json").read_bytes())
+        else:
+            make_tokenizer().save(str(tokenizer))
     builder = BatchBuilder(config, load_tokenizer(tokenizer, config.text.vocab_size))
     torch.manual_seed(seed)
     trainer = Trainer(TrainableModel(config).to(device), PatchHead(config.text.dim).to(device), plan, folder, device)
+    if weights:
+        trainer.start_captions(weights)
     trainer.resume()
-    first = FIRST_SCENE + seed * 1_000_000_000 + trainer.step * plan.images
-    stream = DataLoader(BatchStream(config, tokenizer, first, plan.images), batch_size=None, num_workers=1)
     sums: dict[str, float] = defaultdict(float)
     start = time.monotonic()
 
@@ -200,9 +249,7 @@ def train(
         with (folder / "log.jsonl").open("a") as file:
             file.write(text + "\n")
 
-    for batch in stream:
-        if trainer.step >= plan.steps:
-            break
+    for batch in _stream(config, tokenizer, plan, seed=seed, step=trainer.step):
         for name, value in trainer.train_step(batch).items():
             sums[name] += value / log_every
         if trainer.step % log_every == 0:
@@ -211,8 +258,8 @@ def train(
             log({"seconds_a_step": round(seconds, 3), "rate": plan.rate_at(trainer.step)} | losses)
             sums.clear()
             start = time.monotonic()
-        if trainer.step % save_every == 0 or trainer.step == plan.steps:
+        if trainer.step % save_every == 0 or trainer.step == plan.end:
             trainer.save()
-        if (trainer.step % evaluate_every == 0 or trainer.step == plan.steps) and trainer.step > plan.vision_steps:
+        if (trainer.step % evaluate_every == 0 or trainer.step == plan.end) and trainer.step > plan.vision_steps:
             log({"scores": {name: round(score, 3) for name, score in trainer.evaluate(builder).items()}})
             start = time.monotonic()

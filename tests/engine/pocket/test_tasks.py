@@ -21,6 +21,7 @@ from engine.pocket.tasks import (
     SceneLayout,
     Task,
     caption,
+    caption_training_tasks,
     colours,
     count,
     detect,
@@ -81,9 +82,9 @@ def test_captions() -> None:
     assert caption(SIGHT, "normal") == CaptionTask("normal", f"{names} on a striped background.")
     assert caption(SIGHT, "long") == CaptionTask(
         "long",
-        "A drawing of 6 things on a striped background: a green cross at the top left, a red circle at the top right, "
-        "a red circle at the left, a face at the middle, an orange star at the bottom and "
-        "a yellow sign that says 42 at the bottom right.",
+        "A drawing of 6 things on a striped background: two red circles at the top right and the left; "
+        "an orange star at the bottom; a green cross at the top left; "
+        "a yellow sign that says 42 at the bottom right; a face at the middle.",
     )
 
 
@@ -95,7 +96,11 @@ def test_captions_put_together_what_is_alike() -> None:
         "A red cross, two white crosses, a red sign that says 12, a red sign that says 7 and two faces."
     )
     assert caption(in_a_row(*faces, (thing("star", "blue"), 0.85)), "long").answer == (
-        "A drawing of 3 things on a striped background: a blue star and two faces at the right."
+        "A drawing of 3 things on a striped background: a blue star at the right; two faces at the right."
+    )
+    scattered = [(thing(FACE), x) for x in (0.1, 0.2, 0.5, 0.9)]
+    assert caption(in_a_row(*scattered), "long").answer == (
+        "A drawing of 4 things on a striped background: four faces at the left, the middle and the right."
     )
 
 
@@ -310,6 +315,21 @@ def test_an_exam_asks_of_every_skill() -> None:
     assert asked[-1] == GazeTask((0.4, 0.4), (0.7, 0.2))
 
 
+def test_a_lesson_in_captions_begins_with_two() -> None:
+    """The long one and another; what follows is what every lesson has."""
+    lengths: Counter[str] = Counter()
+    for seed in range(40):
+        tasks = caption_training_tasks(SIGHT, np.random.default_rng(seed))
+        long, other = tasks[:2]
+        assert isinstance(other, CaptionTask)
+        lengths[other.length] += 1
+        assert (long, other) == (caption(SIGHT, "long"), caption(SIGHT, other.length))
+        assert not any(isinstance(task, CaptionTask) for task in tasks[2:])
+        assert {DetectTask, PointTask, QueryTask, GazeTask} == {type(task) for task in tasks[2:]}
+    assert lengths.keys() == {"short", "normal"}
+    assert min(lengths.values()) > 10
+
+
 # A second reading of what is asked, from the words alone.
 
 PLURALS = {"crosses": "cross"} | {f"{kind}s": kind for kind in (*KINDS, ANY_SHAPE) if kind != "cross"}
@@ -369,7 +389,6 @@ def check_words(scene: Scene, centres: np.ndarray, question: str, answer: str) -
 
 _NUMBER = "an?|two|three|four|five|six|seven|eight"
 TOLD = re.compile(rf"({_NUMBER}) (?:({'|'.join(COLOURS)}) )?({'|'.join(KINDS)})(?:e?s)?(?: that says (\d+))?")
-AT = re.compile(r"(.+?) at the ((?:top|bottom)(?: left| right)?|left|right|middle)(?:, | and |$)")
 ROWS, COLUMNS = ("top", "", "bottom"), ("left", "", "right")
 
 
@@ -398,14 +417,13 @@ def check_caption(scene: Scene, centres: np.ndarray, task: CaptionTask) -> None:
     head, told = told.split(": ")
     assert head == f"a drawing of {count}{ground}"
     at = [f"{ROWS[int(3 * y)]} {COLUMNS[int(3 * x)]}".strip() or "middle" for x, y in centres]
-    places = AT.findall(told)
-    assert AT.sub("", told) == ""
-    assert len({place for _, place in places}) == len(places)
-    assert {place for _, place in places} == set(at)
-    for names, place in places:
-        assert counted(names) == there(
-            tuple(thing for thing, its in zip(scene.objects, at, strict=True) if its == place)
-        )
+    parts = [part.split(" at the ") for part in told.split("; ")]
+    names = [name for name, _ in parts]
+    assert counted(join_with_and(names)) == there(scene.objects)
+    for name, places in parts:
+        (what,) = counted(name)
+        its = {place for thing, place in zip(scene.objects, at, strict=True) if what in there((thing,))}
+        assert set(re.split(", the | and the ", places)) == its
 
 
 def check(scene: Scene, boxes: np.ndarray, task: Task) -> str:

@@ -25,10 +25,13 @@ from engine.pocket.tasks import (
     training_tasks,
 )
 from engine.pocket.training.examples import (
+    CAPTION_POSITIONS,
     COORDINATE,
     COORDINATE_NOISE,
+    MANY,
     MAX_POSITIONS,
     SIZE,
+    SPARE_SEEDS,
     TOKEN,
     Batch,
     BatchBuilder,
@@ -226,6 +229,23 @@ def test_batches_go_on_from_the_first_seed() -> None:
         for field in fields(Batch):
             if field.name != "tilings":
                 assert torch.equal(getattr(ours, field.name), getattr(theirs, field.name)), field.name
+
+
+def test_batches_for_captions_have_many_things_and_two_captions() -> None:
+    builder = BatchBuilder(CONFIG, TEACHER.tokenizer, captions=True)
+    stream = builder.caption_batches(400, 4)
+    for first in (400, 416):
+        seeds = range(first, first + 16)
+        chosen = [seed for seed in seeds if seed % SPARE_SEEDS == 0 or len(random_scene(seed).objects) >= MANY]
+        ours, theirs = builder.batch(chosen[:4]), next(stream)
+        assert ours.tokens.shape == (4, CAPTION_POSITIONS)
+        for field in fields(Batch):
+            if field.name != "tilings":
+                assert torch.equal(getattr(ours, field.name), getattr(theirs, field.name)), field.name
+    for tokens, segment in zip(ours.tokens, ours.segment, strict=True):
+        first, second = (int(tokens[segment == number][3]) for number in (1, 2))
+        assert first == 10
+        assert second in (8, 9)
 
 
 def test_a_batch_is_what_its_pictures_alone_are() -> None:

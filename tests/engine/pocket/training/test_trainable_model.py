@@ -145,3 +145,44 @@ def test_a_stopped_run_goes_on_where_it_was(teacher: BatchBuilder, tmp_path: Pat
     assert whole.train_step(batches[2]) == stopped.train_step(batches[2])
     for mine, other in zip(whole.model.parameters(), stopped.model.parameters(), strict=True):
         assert torch.equal(mine, other)
+
+
+def test_the_last_phase_leaves_the_encoder_alone(
+    teacher: BatchBuilder, student: TrainableModel, tmp_path: Path
+) -> None:
+    """It begins with the weights it is given, and trains the text model and the projection into it."""
+    head, plan = PatchHead(teacher.config.text.dim), Plan(9, 1, caption_steps=4, caption_images=2)
+    written = Trainer(student, head, plan, tmp_path, "cpu")
+    written.write_weights(tmp_path / "given.safetensors")
+    trainer = Trainer(TrainableModel(teacher.config), head, plan, tmp_path, "cpu")
+    trainer.start_captions(tmp_path / "given.safetensors")
+    assert trainer.step == 9
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    captions = BatchBuilder(teacher.config, teacher.tokenizer, captions=True)
+    losses = trainer.train_step(captions.batch([1, 2]))
+    assert losses.keys() == {"token", "coordinate", "size", "gradient"}
+    after = trainer.model.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    learnt = {name for name, _ in trainer.model.named_parameters() if not name.startswith("vision.")}
+    assert changed == learnt | {
+        f"vision.proj_mlp.{name}" for name in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
+    }
+
+
+def test_the_learning_rate_of_each_phase_rises_and_falls() -> None:
+    plan = Plan(
+        100,
+        20,
+        warm_up=10,
+        rate=1.0,
+        decay=0.5,
+        caption_steps=40,
+        caption_rate=0.5,
+        caption_warm_up=5,
+        caption_decay=0.5,
+    )
+    assert [plan.rate_at(step) for step in (0, 9, 15, 20, 49, 50, 75)] == [0.1, 1, 1, 0.1, 1, 1, 0.5]
+    assert [plan.rate_at(step) for step in (100, 104, 119, 120, 130, 139)] == pytest.approx(
+        [0.1, 0.5, 0.5, 0.5, 0.25, 0.025]
+    )
+    assert plan.end == 140

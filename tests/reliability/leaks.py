@@ -128,7 +128,7 @@ def damage(source: Path, target: Path, rng: random.Random) -> str:
 
 
 def _remux(source: Path, target: Path, kind: str, rng: random.Random) -> None:
-    with av.open(source) as intact, av.open(target, "w") as damaged:
+    with av.open(source, metadata_errors="replace") as intact, av.open(target, "w") as damaged:
         stream = damaged.add_stream_from_template(intact.streams.video[0])
         packets = [packet for packet in intact.demux(video=0) if packet.dts is not None]
         chosen = set(rng.sample(range(len(packets)), rng.randint(1, 6)))
@@ -156,7 +156,7 @@ def _remux(source: Path, target: Path, kind: str, rng: random.Random) -> None:
 
 def _decoded(path: Path) -> Iterator[tuple[float, Any]]:
     """Yield time and frame, as far as they can be decoded."""
-    with av.open(path) as container:
+    with av.open(path, metadata_errors="replace") as container:
         for packet in container.demux(video=0):
             try:
                 frames = packet.decode()

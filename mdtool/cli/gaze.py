@@ -27,6 +27,7 @@ from mdtool.cli.over_files import over_files
 @grouped
 def gaze(
     *,
+    ctx: typer.Context,
     inputs: Media,
     output: Annotated[str | None, output_named("gaze")] = None,
     overwrite: Overwrite = False,

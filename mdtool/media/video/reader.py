@@ -210,6 +210,13 @@ class VideoReader:
             yield first
         yield from frames
 
+    def packet_times(self, stream: int) -> Iterator[tuple[int | None, bool]]:
+        """Yield the time stamp of each packet of a stream whose picture is shown, and whether it is a keyframe."""
+        self._seek_to_start()
+        for packet in self._packets():
+            if packet.stream_index == stream and not packet.is_discard:
+                yield packet.pts, packet.is_keyframe
+
     def _seek_to_start(self) -> None:
         with suppress(av.FFmpegError):
             self.container.seek(self.container.start_time or 0)

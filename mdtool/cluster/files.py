@@ -79,7 +79,7 @@ def run_parts(pool: Pool, command: Command, files: Sequence[Mapping[str, Any]], 
         files: See `run_files`.
         console: Where it is said what can't be split, and what went wrong: the run that joins does it then.
     """
-    parts = [values | {"part": part} for values in files for part in _split(values["inputs"][0], pool, console)]
+    parts = [{**values, "part": part} for values in files for part in _split(values["inputs"][0], pool, console)]
     if parts:
         console.note(f"{len(parts)} parts of long videos")
     for outcome in _outcomes(pool, command, parts, console):

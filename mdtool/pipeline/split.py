@@ -5,7 +5,7 @@ The run over the whole video tracks again, with the predictions of all parts, an
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def encode_part(source: Input, target: Path, part: Part, run: Run) -> None:
 
 def _annotated(
     reader: PartReader, first: Frame, inference: ModelInference, clock: Stopwatch
-) -> Iterator[AnnotatedFrame]:
+) -> Generator[AnnotatedFrame]:
     """Yield the annotated frames of the part, without those around it."""
     part, window = reader.part, _window(reader, first, inference.request)
     start = max(0, part.begin // window - OVERLAP) * window

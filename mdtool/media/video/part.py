@@ -52,7 +52,7 @@ def split_video(reader: VideoReader, workers: int) -> list[Part]:
         raise InputError("it has several video streams")
     if may_be_reset(reader.container):
         raise InputError(f"a file of format {reader.container.format.name} has no index of its frames")
-    [stream] = reader.videos
+    stream: Any = reader.videos[0]
     packets = list(reader.packet_times(stream.index))
     pts = sorted(time for time, _ in packets if time is not None)
     if len(set(pts)) < len(packets) or reader.splices:
@@ -87,8 +87,7 @@ class PartReader(VideoReader):
 
     def first_frame(self) -> Frame:
         """Return the first frame of the video. Raises InputError if it is not the one that it was split by."""
-        time_base = self.videos[0].time_base
-        frame = next(self.frames_from(self.videos[0].index, float(self.part.first_pts * time_base)), None)
+        frame = next(self._frames_from(self.part.first_pts), None)
         if frame is None or frame.pts != self.part.first_pts:
             raise InputError("its first frame can't be found again")
         return frame
@@ -101,7 +100,7 @@ class PartReader(VideoReader):
         """
         expected = self.part.pts[start - self.part.offset : stop - self.part.offset]
         index = start
-        for frame in self.frames_from(self.videos[0].index, float(expected[0] * self.videos[0].time_base)):
+        for frame in self._frames_from(expected[0]):
             if frame.pts < expected[0]:
                 continue
             if frame.pts != expected[index - start]:
@@ -111,3 +110,7 @@ class PartReader(VideoReader):
             if index - start == len(expected):
                 return
         raise InputError(f"frame {index} is not where its packets say")
+
+    def _frames_from(self, pts: int) -> Iterator[Frame]:
+        stream: Any = self.videos[0]
+        return self.frames_from(stream.index, float(pts * stream.time_base))

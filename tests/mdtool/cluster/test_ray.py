@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runner import ROOT, run, running_program, wait_until
+from cli_runner import FAST_ENCODING, ROOT, run, running_program, wait_until
 from make_media import make_video, scenery
 from PIL import Image
+
+from mdtool.memory import budget, choose_budget
+from mdtool.network.reach import allow_private, private_allowed
 
 pytestmark = [pytest.mark.slow, pytest.mark.posix("Ray's processes")]
 
@@ -27,10 +30,11 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        environment.setenv("RAY_ENABLE_AUTO_CONNECT", "0")  # read when Ray is imported, which is here
         environment.setenv("PYTHONPATH", str(ROOT))
+        pytest.importorskip("ray")
         from ray.cluster_utils import Cluster
 
         made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
@@ -172,23 +176,85 @@ def test_files_get_what_they_get_one_by_one(cluster: Any, tmp_path: Path) -> Non
     assert (again.code, again.err.count("skipped")) == (0, 3)
 
 
+def test_a_video_is_split(cluster: Any, tmp_path: Path) -> None:
+    clip, whole = tmp_path / "long.mp4", tmp_path / "whole.mp4"
+    make_video(clip, 130, with_sound=True, rate=2, gop_size=9, size=(96, 64))
+    short = make_video(tmp_path / "short.mp4", 12, size=(96, 64))
+    redact = ("redact", "--threshold", "0.05", *FAST_ENCODING)
+    first = run(*redact, clip, short, "-o", tmp_path / "out", "--ray", cluster.address, "--split", seconds=SECONDS)
+    second = run(*redact, clip, "-o", whole)
+    assert (first.code, second.code) == (0, 0), first.err
+    assert f"{short}: is not split: it is shorter than 60 s" in first.err
+    assert "2 parts of long videos" in first.err
+    assert "resuming the previous run" in first.err
+    assert (tmp_path / "out" / "long.mp4").read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["long.mp4", "short.mp4"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("moderate", "-p", "red circle", "--action", "blur", "--model", "pocket"), ("gaze",)],
+    ids=lambda it: it[0],
+)
+def test_other_commands_over_files(cluster: Any, tmp_path: Path, command: tuple[str, ...]) -> None:
+    folder, there, here = (tmp_path / name for name in ("in", "there", "here"))
+    folder.mkdir()
+    for number in range(2):
+        Image.fromarray(scenery(number, 96, 64)).save(folder / f"{number}.png")
+    first = run(*command, folder, "-o", there, "--json", "--ray", cluster.address, seconds=SECONDS)
+    second = run(*command, folder, "-o", here, "--json")
+    assert (first.code, second.code) == (0, 0), first.err
+    assert len(first.json) == len(second.json) == 2
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == {
+        path.name: path.read_bytes() for path in here.iterdir()
+    }
+
+
+def test_limits_hold(cluster: Any, pictures: Path, tmp_path: Path) -> None:
+    batch = Batch(cluster.address, pictures, tmp_path / "out.jsonl")
+    late = run(*batch.arguments("--ray", cluster.address, "--time-budget", "0.001"), seconds=SECONDS)
+    assert late.code == 75, late.err
+    assert late.lines[-1] == "mdtool: time budget used up; run the same command again to continue"
+    assert not batch.records
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for number in range(80):
+        (folder / f"{number:02}.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    broken = Batch(cluster.address, folder, tmp_path / "broken.jsonl")
+    ended = run(*broken.arguments("--ray", cluster.address, "--max-errors", "3"), seconds=SECONDS)
+    assert ended.code == 1, ended.err
+    assert ended.lines[-1].startswith("mdtool: stopped: more than 3 inputs failed"), ended.err
+    assert len(broken.records) == 4
+    wait_for_no_actors(cluster)
+
+
 @dataclass(frozen=True)
 class Doubling:
-    """Doubles numbers; some kill the process."""
+    """Doubles numbers, and tells what its process was told; some kill the process."""
 
     deadly: frozenset[int]
 
-    def start(self) -> Callable[[Sequence[int]], list[int]]:
-        def run(items: Sequence[int]) -> list[int]:
+    def start(self) -> Callable[[Sequence[int]], list[tuple[int, int, bool]]]:
+        def run(items: Sequence[int]) -> list[tuple[int, int, bool]]:
             for item in items:
                 if item in self.deadly:
                     os.kill(os.getpid(), signal.SIGKILL)
-            return [2 * item for item in items]
+            return [(2 * item, budget(), private_allowed()) for item in items]
 
         return run
 
 
-def test_an_item_that_kills_its_process_is_lost_alone(cluster: Any) -> None:
+@pytest.fixture
+def told() -> Iterator[None]:
+    """As --memory and --allow-private do."""
+    choose_budget(123 << 20)
+    allow_private(True)
+    yield
+    choose_budget(None)
+    allow_private(False)
+
+
+def test_an_item_that_kills_its_process_is_lost_alone(cluster: Any, told: None) -> None:
     from ray import cloudpickle
 
     from mdtool.cluster.connection import connected
@@ -202,7 +268,7 @@ def test_an_item_that_kills_its_process_is_lost_alone(cluster: Any) -> None:
     assert Lost([9], tries=2) in results
     assert sum(done.items for done in results if isinstance(done, Redone)) >= 4
     doubled = [number for done in results if isinstance(done, list) for number in done]
-    assert sorted(doubled) == [2 * item for item in range(24) if item != 9]
+    assert sorted(doubled) == [(2 * item, 123 << 20, True) for item in range(24) if item != 9]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,22 +26,61 @@ pytestmark = [pytest.mark.slow, pytest.mark.posix("Ray's processes")]
 
 PICTURES = 240
 SECONDS = 240.0
-NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
+TWO_NODES = Path(__file__).with_name("two_nodes.py")
+
+
+class Cluster:
+    """A cluster of two nodes, whose processes end when this one does, however that ends."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, TWO_NODES],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._read()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        told = json.loads(self._process.stdout.readline())
+        self.address: str = told["address"]
+        self._raylets: list[int] = told["raylets"]
+
+    def change(self, what: str) -> None:
+        """Remove or add the second node."""
+        assert self._process.stdin
+        print(what, file=self._process.stdin, flush=True)
+        self._read()
+
+    def actors(self) -> list[int]:
+        """Return the processes of actors."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent in self._raylets and (folder / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
+                    found.append(int(folder.name))
+        return found
+
+    def wait_for_no_actors(self) -> None:
+        wait_until(lambda: not self.actors(), SECONDS)
+
+    def end(self) -> None:
+        self._process.communicate()
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
         environment.setenv("RAY_ENABLE_AUTO_CONNECT", "0")  # read when Ray is imported, which is here
         environment.setenv("PYTHONPATH", str(ROOT))
         pytest.importorskip("ray")
-        from ray.cluster_utils import Cluster
-
-        made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-        made.add_node(**NODE)
+        made = Cluster()
         yield made
-        made.shutdown()
+        made.end()
 
 
 @pytest.fixture(scope="module")
@@ -84,55 +124,39 @@ class Batch:
 
 
 @pytest.fixture
-def batch(cluster: Any, pictures: Path, tmp_path: Path) -> Batch:
+def batch(cluster: Cluster, pictures: Path, tmp_path: Path) -> Batch:
     return Batch(cluster.address, pictures, tmp_path / "out.jsonl")
 
 
-def actors(cluster: Any) -> list[int]:
-    """Return the processes of actors of this cluster: children of the processes of its nodes."""
-    raylets = {one.process.pid for node in cluster.list_all_nodes() for one in node.all_processes["raylet"]}
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent in raylets and (folder / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
-                found.append(int(folder.name))
-    return found
-
-
-def wait_for_no_actors(cluster: Any) -> None:
-    wait_until(lambda: not actors(cluster), SECONDS)
-
-
-def test_each_input_is_there_once_whatever_is_lost(cluster: Any, batch: Batch) -> None:
+def test_each_input_is_there_once_whatever_is_lost(cluster: Cluster, batch: Batch) -> None:
     with batch.start() as driver:
         batch.wait_for_more()
         driver.send_signal(signal.SIGINT)
         _, told = driver.communicate(timeout=SECONDS)
     assert driver.returncode == 130, told
     assert told.splitlines()[-1] == "mdtool: interrupted"
-    wait_for_no_actors(cluster)
+    cluster.wait_for_no_actors()
     with batch.start() as driver:
         batch.wait_for_more()
         driver.kill()
         driver.communicate()
-    wait_for_no_actors(cluster)
+    cluster.wait_for_no_actors()
     done = len(batch.records)
     with batch.start() as driver:
         batch.wait_for_more()
-        os.kill(actors(cluster)[0], signal.SIGKILL)
+        os.kill(cluster.actors()[0], signal.SIGKILL)
         batch.wait_for_more()
-        cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
+        cluster.change("remove")
         try:
             out, told = driver.communicate(timeout=SECONDS)
         finally:
-            cluster.add_node(**NODE)
+            cluster.change("add")
     assert (driver.returncode, out) == (0, ""), told
     batch.check_each_once()
     assert f"{PICTURES - done} processed, {done} already done" in told
 
 
-def test_records_are_those_of_a_run_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
+def test_records_are_those_of_a_run_without_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(12):
@@ -156,7 +180,7 @@ def test_records_are_those_of_a_run_without_a_cluster(cluster: Any, tmp_path: Pa
     assert "0 processed, 1 failed, 13 already done" in again.err
 
 
-def test_files_get_what_they_get_one_by_one(cluster: Any, tmp_path: Path) -> None:
+def test_files_get_what_they_get_one_by_one(cluster: Cluster, tmp_path: Path) -> None:
     folder, there, here = (tmp_path / name for name in ("in", "there", "here"))
     folder.mkdir()
     for number in range(3):
@@ -176,7 +200,7 @@ def test_files_get_what_they_get_one_by_one(cluster: Any, tmp_path: Path) -> Non
     assert (again.code, again.err.count("skipped")) == (0, 3)
 
 
-def test_a_video_is_split(cluster: Any, tmp_path: Path) -> None:
+def test_a_video_is_split(cluster: Cluster, tmp_path: Path) -> None:
     clip, whole = tmp_path / "long.mp4", tmp_path / "whole.mp4"
     make_video(clip, 130, with_sound=True, rate=2, gop_size=9, size=(96, 64))
     short = make_video(tmp_path / "short.mp4", 12, size=(96, 64))
@@ -196,7 +220,7 @@ def test_a_video_is_split(cluster: Any, tmp_path: Path) -> None:
     [("moderate", "-p", "red circle", "--action", "blur", "--model", "pocket"), ("gaze",)],
     ids=lambda it: it[0],
 )
-def test_other_commands_over_files(cluster: Any, tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_other_commands_over_files(cluster: Cluster, tmp_path: Path, command: tuple[str, ...]) -> None:
     folder, there, here = (tmp_path / name for name in ("in", "there", "here"))
     folder.mkdir()
     for number in range(2):
@@ -210,7 +234,7 @@ def test_other_commands_over_files(cluster: Any, tmp_path: Path, command: tuple[
     }
 
 
-def test_limits_hold(cluster: Any, pictures: Path, tmp_path: Path) -> None:
+def test_limits_hold(cluster: Cluster, pictures: Path, tmp_path: Path) -> None:
     batch = Batch(cluster.address, pictures, tmp_path / "out.jsonl")
     late = run(*batch.arguments("--ray", cluster.address, "--time-budget", "0.001"), seconds=SECONDS)
     assert late.code == 75, late.err
@@ -225,7 +249,7 @@ def test_limits_hold(cluster: Any, pictures: Path, tmp_path: Path) -> None:
     assert ended.code == 1, ended.err
     assert ended.lines[-1].startswith("mdtool: stopped: more than 3 inputs failed"), ended.err
     assert len(broken.records) == 4
-    wait_for_no_actors(cluster)
+    cluster.wait_for_no_actors()
 
 
 @dataclass(frozen=True)
@@ -254,7 +278,7 @@ def told() -> Iterator[None]:
     allow_private(False)
 
 
-def test_an_item_that_kills_its_process_is_lost_alone(cluster: Any, told: None) -> None:
+def test_an_item_that_kills_its_process_is_lost_alone(cluster: Cluster, told: None) -> None:
     from ray import cloudpickle
 
     from mdtool.cluster.connection import connected

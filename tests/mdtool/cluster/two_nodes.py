@@ -17,6 +17,8 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 def main() -> None:
     """Run the cluster until there are no more lines."""
+    if os.getsid(0) != os.getpid():
+        sys.exit("start it in a session of its own, all of whose processes it ends")
     from ray.cluster_utils import Cluster
 
     try:

@@ -16,6 +16,7 @@ from mdtool.interruption import raise_if_interrupted
 OBJECT_STORE_BYTES = 200 << 20  # of a cluster on this machine: only names and records pass through it
 CONNECT_SECONDS = 10.0
 FREE_SECONDS = 10.0  # for which an earlier run may still hold its CPUs
+TOKEN = "this Ray cluster asks for a token; set RAY_AUTH_MODE=token, with the token of `ray get-auth-token` on its head"
 PACKAGE = "--ray needs: pip install 'mdtool[ray]'"
 
 
@@ -76,6 +77,8 @@ def _connect(ray: Any, address: str) -> None:
     try:
         _check_reachable(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         ray.init(address, **quiet)
+    except ray.exceptions.AuthenticationError as error:
+        raise MdtoolError(f"--ray {address}: {TOKEN}") from error
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise_if_interrupted()
         if address != "auto" or os.environ.get("RAY_ADDRESS"):

@@ -5,17 +5,17 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mdtool.cluster.pool import Lost, Pool
 from mdtool.console import Console
 from mdtool.errors import ExitCode, InputError
 from mdtool.jobs.batch.messages import Redone
+from mdtool.media.sources.inputs import find_inputs
 from mdtool.media.video.part import Part, split_video
 from mdtool.media.video.reader import VideoReader
 from mdtool.model_selection import keep_models
-from mdtool.pipeline.resume import MIN_SECONDS, seconds_of
+from mdtool.pipeline.resume import MIN_SECONDS, seconds_of_file
 from mdtool.stdout import write_stdout
 
 Command = Callable[[Mapping[str, Any]], int]
@@ -89,10 +89,13 @@ def run_parts(pool: Pool, command: Command, files: Sequence[Mapping[str, Any]], 
 
 
 def _split(name: str, pool: Pool, console: Console) -> list[Part]:
+    """Return the parts of a long video, and none of anything else."""
+    [source] = find_inputs([name])
+    if seconds_of_file(source) < MIN_SECONDS:
+        return []
+    assert source.path
     try:
-        with VideoReader(Path(name).absolute()) as reader:
-            if seconds_of(reader) < MIN_SECONDS:
-                raise InputError(f"it is shorter than {MIN_SECONDS:g} s")
+        with VideoReader(source.path.absolute()) as reader:
             return split_video(reader, pool.share.actors)
     except (InputError, OSError) as error:
         console.note(f"{name}: is not split: {error}")

@@ -203,16 +203,19 @@ def test_files_get_what_they_get_one_by_one(cluster: Cluster, tmp_path: Path) ->
 def test_a_video_is_split(cluster: Cluster, tmp_path: Path) -> None:
     clip, whole = tmp_path / "long.mp4", tmp_path / "whole.mp4"
     make_video(clip, 130, with_sound=True, rate=2, gop_size=9, size=(96, 64))
+    broadcast = make_video(tmp_path / "broadcast.ts", 130, rate=2, size=(96, 64))
     short = make_video(tmp_path / "short.mp4", 12, size=(96, 64))
     redact = ("redact", "--threshold", "0.05", *FAST_ENCODING)
-    first = run(*redact, clip, short, "-o", tmp_path / "out", "--ray", cluster.address, "--split", seconds=SECONDS)
+    first = run(
+        *redact, clip, broadcast, short, "-o", tmp_path / "out", "--ray", cluster.address, "--split", seconds=SECONDS
+    )
     second = run(*redact, clip, "-o", whole)
     assert (first.code, second.code) == (0, 0), first.err
-    assert f"{short}: is not split: it is shorter than 60 s" in first.err
+    assert f"{broadcast}: is not split: a file of format mpegts has no index of its frames" in first.err
     assert "2 parts of long videos" in first.err
     assert "resuming the previous run" in first.err
     assert (tmp_path / "out" / "long.mp4").read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["long.mp4", "short.mp4"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["broadcast.ts", "long.mp4", "short.mp4"]
 
 
 @pytest.mark.parametrize(

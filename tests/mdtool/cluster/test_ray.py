@@ -200,22 +200,28 @@ def test_files_get_what_they_get_one_by_one(cluster: Cluster, tmp_path: Path) ->
     assert (again.code, again.err.count("skipped")) == (0, 3)
 
 
-def test_a_video_is_split(cluster: Cluster, tmp_path: Path) -> None:
-    clip, whole = tmp_path / "long.mp4", tmp_path / "whole.mp4"
-    make_video(clip, 130, with_sound=True, rate=2, gop_size=9, size=(96, 64))
-    broadcast = make_video(tmp_path / "broadcast.ts", 130, rate=2, size=(96, 64))
-    short = make_video(tmp_path / "short.mp4", 12, size=(96, 64))
-    redact = ("redact", "--threshold", "0.05", *FAST_ENCODING)
-    first = run(
-        *redact, clip, broadcast, short, "-o", tmp_path / "out", "--ray", cluster.address, "--split", seconds=SECONDS
-    )
-    second = run(*redact, clip, "-o", whole)
+@pytest.mark.parametrize(
+    "command",
+    [("redact",), ("moderate", "--model", "centerface", "-p", "face", "--action", "blur")],
+    ids=["redact", "moderate"],
+)
+def test_a_video_is_split(cluster: Cluster, tmp_path: Path, command: tuple[str, ...]) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    clips = [
+        make_video(tmp_path / "long.mp4", 130, with_sound=True, rate=2, gop_size=9, size=(96, 64)),
+        make_video(tmp_path / "broadcast.ts", 130, rate=2, size=(96, 64)),
+        make_video(tmp_path / "short.mp4", 12, size=(96, 64)),
+    ]
+    command += ("--threshold", "0.05", *FAST_ENCODING)
+    first = run(*command, *clips, "-o", there, "--ray", cluster.address, "--split", seconds=SECONDS)
+    second = run(*command, *clips, "-o", here)
     assert (first.code, second.code) == (0, 0), first.err
-    assert f"{broadcast}: is not split: a file of format mpegts has no index of its frames" in first.err
+    assert f"{clips[1]}: is not split: a file of format mpegts has no index of its frames" in first.err
     assert "2 parts of long videos" in first.err
-    assert "resuming the previous run" in first.err
-    assert (tmp_path / "out" / "long.mp4").read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["broadcast.ts", "long.mp4", "short.mp4"]
+    assert f"{clips[0]}: resuming the previous run" in first.err
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == {
+        path.name: path.read_bytes() for path in here.iterdir()
+    }
 
 
 @pytest.mark.parametrize(

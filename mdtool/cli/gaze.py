@@ -20,7 +20,7 @@ from mdtool.cli.options.outputs import (
     output_named,
 )
 from mdtool.cli.options.printing import RunPrinting
-from mdtool.cli.over_files import over_files
+from mdtool.cli.over_files import over_files, part_of
 
 
 @over_files("gaze")
@@ -142,6 +142,7 @@ def gaze(
             lines,
             data_file,
             force_findings,
+            part_of(ctx),
         )
         code = job.run(sources)
     raise typer.Exit(code)

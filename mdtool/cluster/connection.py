@@ -75,7 +75,7 @@ def _connect(ray: Any, address: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [logging.NullHandler()], False
     try:
-        _check_reachable(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+        _check_reachable(_found(ray) if address == "auto" else address)
         ray.init(address, **quiet)
     except ray.exceptions.AuthenticationError as error:
         raise MdtoolError(f"--ray {address}: {TOKEN}") from error
@@ -99,6 +99,11 @@ def _silent_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+
+
+def _found(ray: Any) -> str:
+    """Return the address that "auto" stands for; it may be that of a cluster that was killed."""
+    return os.environ.get("RAY_ADDRESS") or ray._private.utils.read_ray_address() or "auto"
 
 
 def _check_reachable(address: str) -> None:

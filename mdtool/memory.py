@@ -40,6 +40,11 @@ def choose_budget(size: int | None) -> None:
     _chosen[:] = [] if size is None else [size]
 
 
+def chosen_budget() -> int | None:
+    """Return the budget in bytes that was set; None for the default."""
+    return _chosen[0] if _chosen else None
+
+
 def budget() -> int:
     """Return the budget in bytes."""
     return _chosen[0] if _chosen else available() // SHARE

@@ -100,7 +100,7 @@ def evaluate_redact(
             console.progress(str(clip), len(exposures), len(clips), exposure.clip)
         return ExitCode.OK
 
-    code = each_input(clips, evaluate, console)
+    code = each_input(list(clips), evaluate, console)
     console.clear()
     if json and is_folder:
         counts = {"clips_left_out": len(without.clips), "truths_left_out": len(without.truths)}

@@ -20,13 +20,14 @@ from mdtool.cli.options.outputs import (
     output_named,
 )
 from mdtool.cli.options.printing import RunPrinting
-from mdtool.cli.over_files import over_files
+from mdtool.cli.over_files import over_files, part_of
 
 
 @over_files("gaze")
 @grouped
 def gaze(
     *,
+    ctx: typer.Context,
     inputs: Media,
     output: Annotated[str | None, output_named("gaze")] = None,
     overwrite: Overwrite = False,
@@ -141,6 +142,7 @@ def gaze(
             lines,
             data_file,
             force_findings,
+            part_of(ctx),
         )
         code = job.run(sources)
     raise typer.Exit(code)

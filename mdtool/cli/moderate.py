@@ -23,7 +23,7 @@ from mdtool.cli.options.outputs import (
 from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import StyleOptions
-from mdtool.cli.over_files import over_files
+from mdtool.cli.over_files import over_files, part_of
 
 
 class ActionName(StrEnum):
@@ -131,6 +131,7 @@ class Printing(RunPrinting):
 @grouped
 def moderate(
     *,
+    ctx: typer.Context,
     inputs: Media,
     policy: Annotated[
         str | None,
@@ -267,6 +268,7 @@ def moderate(
             selection,
             force_findings,
             side_output=Path(findings) if findings and findings != "-" else None,
+            part=part_of(ctx),
         )
         code = moderating.run(sources, f"Moderation: {policy or ', '.join(prompt)}")
     raise typer.Exit(code)

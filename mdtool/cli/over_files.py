@@ -7,24 +7,43 @@ from dataclasses import fields
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mdtool.cli.options.cluster import ClusterOptions
+from mdtool.cli.options.cluster import FilesOnClusterOptions
 from mdtool.cli.options.grouped import options_of
 from mdtool.errors import ExitCode, MdtoolError, UsageError
 
+if TYPE_CHECKING:
+    from mdtool.media.video.part import Part
+
+PART = "part"  # in the values of a command that runs on an actor
 # What would be one file for all inputs, or comes from a pipe.
 EXCLUDED = ("findings", "from_findings", "jsonl", "heatmap", "report", "dry_run", "preview")
-NAMES = [one.name for one in fields(ClusterOptions)]
+# What counts over the whole video, or keeps no work next to an output.
+UNSPLIT = {"start": "--from", "end": "--to", "max_calls": "--max-calls", "report_only": "--report-only"}
+NAMES = [one.name for one in fields(FilesOnClusterOptions)]
 
 
 class _NoContext:
-    """Stands for the context of a command that runs for one of many files: no option is known to be a default."""
+    """Stands for the context of a command that runs for one of many files: no option is known to be a default.
+
+    Attributes:
+        meta: See `part_of`.
+    """
+
+    def __init__(self, part: "Part | None") -> None:
+        self.meta = {PART: part}
 
     def get_parameter_source(self, name: str) -> None:
         """Return where an option comes from."""
+
+
+def part_of(ctx: typer.Context) -> "Part | None":
+    """Return the part of a video that a command is run on; None for the whole."""
+    part: Part | None = ctx.meta.get(PART)
+    return part
 
 
 def over_files(mark: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -37,7 +56,7 @@ def over_files(mark: str) -> Callable[[Callable[..., None]], Callable[..., None]
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def run(**values: Any) -> None:
-            cluster = ClusterOptions(**{name: values.pop(name) for name in NAMES})
+            cluster = FilesOnClusterOptions(**{name: values.pop(name) for name in NAMES})
             cluster.check()
             if cluster.ray is None:
                 command(**values)
@@ -45,7 +64,7 @@ def over_files(mark: str) -> Callable[[Callable[..., None]], Callable[..., None]
                 raise typer.Exit(_run_on_cluster(command, mark, values, cluster))
 
         signature = inspect.signature(command)
-        parameters = [*signature.parameters.values(), *options_of(ClusterOptions)]
+        parameters = [*signature.parameters.values(), *options_of(FilesOnClusterOptions)]
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
         return run
@@ -54,10 +73,10 @@ def over_files(mark: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
 
 def _run_on_cluster(
-    command: Callable[..., None], mark: str, values: Mapping[str, Any], cluster: ClusterOptions
+    command: Callable[..., None], mark: str, values: Mapping[str, Any], cluster: FilesOnClusterOptions
 ) -> ExitCode:
     from mdtool.cli.values import check_exclusive
-    from mdtool.cluster.files import run_files
+    from mdtool.cluster.files import run_files, run_parts
     from mdtool.console import Console
     from mdtool.jobs.each_input import each_input, joint_code
     from mdtool.media.sources.inputs import Input, find_inputs
@@ -65,6 +84,8 @@ def _run_on_cluster(
 
     inputs, output = values["inputs"], values["output"]
     check_exclusive("--ray", {f"--{name.replace('_', '-')}": values.get(name) for name in EXCLUDED})
+    if cluster.split:
+        check_exclusive("--split", {option: values.get(name) for name, option in UNSPLIT.items()})
     if "-" in (*inputs, output):
         raise UsageError("-: other machines have no pipe to this one; give files")
     console = Console(values["quiet"])
@@ -89,7 +110,10 @@ def _run_on_cluster(
         return planned
     with cluster.connected(values["device"]) as pool:
         console.note(f"actors on Ray: {pool.share}")
-        codes = run_files(pool, _Named(command.__module__, command.__name__), files, console)
+        named = _Named(command.__module__, command.__name__)
+        if cluster.split:
+            run_parts(pool, named, files, console)
+        codes = run_files(pool, named, files, console)
     return joint_code([*codes, *([planned] if planned else [])])
 
 
@@ -104,9 +128,10 @@ class _Named:
 
         command = getattr(import_module(self._module), self._name)
         cluster = dict.fromkeys(NAMES)
-        context = {"ctx": _NoContext()} if "ctx" in inspect.signature(command).parameters else {}
+        values = dict(values)
+        context = _NoContext(values.pop(PART, None))
         try:
-            command(**values, **cluster, **context)
+            command(**values, **cluster, ctx=context)
         except typer.Exit as end:
             return end.exit_code
         except MdtoolError as error:

@@ -23,7 +23,7 @@ from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
 from mdtool.cli.options.verify import VerifyOptions
-from mdtool.cli.over_files import over_files
+from mdtool.cli.over_files import over_files, part_of
 
 
 class StyleName(StrEnum):
@@ -205,6 +205,7 @@ def redact(
             selection,
             verification.verifier(loaded, model, hidden_prompts, threshold, detected_by=detected_by),
             force_findings=force_findings,
+            part=part_of(ctx),
         )
         code = job.run(sources)
     raise typer.Exit(code)

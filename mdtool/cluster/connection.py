@@ -16,6 +16,7 @@ from mdtool.interruption import raise_if_interrupted
 OBJECT_STORE_BYTES = 200 << 20  # of a cluster on this machine: only names and records pass through it
 CONNECT_SECONDS = 10.0
 FREE_SECONDS = 10.0  # for which an earlier run may still hold its CPUs
+TOKEN = "this Ray cluster asks for a token; set RAY_AUTH_MODE=token, with the token of `ray get-auth-token` on its head"
 PACKAGE = "--ray needs: pip install 'mdtool[ray]'"
 
 
@@ -52,6 +53,9 @@ def connected(address: str, wanted: int | None, use_gpus: bool) -> Iterator[Shar
 
 def _imported() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
+        "0"  # else threads of Ray Data that outlive a run connect again by themselves
+    )
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else more is printed on stderr
     try:
         import ray
@@ -71,8 +75,10 @@ def _connect(ray: Any, address: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [logging.NullHandler()], False
     try:
-        _check_reachable(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+        _check_reachable(_found(ray) if address == "auto" else address)
         ray.init(address, **quiet)
+    except ray.exceptions.AuthenticationError as error:
+        raise MdtoolError(f"--ray {address}: {TOKEN}") from error
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise_if_interrupted()
         if address != "auto" or os.environ.get("RAY_ADDRESS"):
@@ -93,6 +99,11 @@ def _silent_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+
+
+def _found(ray: Any) -> str:
+    """Return the address that "auto" stands for; it may be that of a cluster that was killed."""
+    return os.environ.get("RAY_ADDRESS") or ray._private.utils.read_ray_address() or "auto"
 
 
 def _check_reachable(address: str) -> None:

@@ -20,7 +20,9 @@ from mdtool.errors import MdtoolError
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.batch.messages import Redone
 from mdtool.jobs.each_input import error_message
+from mdtool.memory import choose_budget, chosen_budget
 from mdtool.model_selection import ModelNotFound
+from mdtool.network.reach import allow_private, private_allowed
 from mdtool.pipeline.stages import POLL_SECONDS
 
 CHUNKS_AHEAD = 2  # that an actor holds
@@ -107,7 +109,7 @@ class Pool:
             size=min(self.share.actors, len(chunks)), max_tasks_in_flight_per_actor=CHUNKS_AHEAD
         )
         rows = [{"chunk": pickle.dumps(chunk)} for chunk in enumerate(chunks)]
-        context = _Context(setup, os.getcwd(), mdtool.__version__)
+        context = _Context(setup, os.getcwd(), mdtool.__version__, chosen_budget(), private_allowed())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # for max_task_retries: by default a lost chunk is run again without end
             done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -120,11 +122,20 @@ class Pool:
 
 @dataclass(frozen=True)
 class _Context:
-    """Where a run was started: its working folder, which relative names start from, and the version of mdtool."""
+    """Where a run was started.
+
+    Attributes:
+        folder: The working folder, which relative names start from.
+        version: The version of mdtool.
+        memory: Value of --memory in bytes; None for the default.
+        private: Value of --allow-private.
+    """
 
     setup: Setup
     folder: str
     version: str
+    memory: int | None
+    private: bool
 
 
 class _Actor:
@@ -136,6 +147,8 @@ class _Actor:
                 raise MdtoolError(f"mdtool is {mdtool.__version__}, not {context.version}; install the same everywhere")
             with suppress(OSError):  # there may be no such folder here, and absolute names don't need it
                 os.chdir(context.folder)
+            choose_budget(context.memory)
+            allow_private(context.private)
             self._run = context.setup.start()
         except Exception as error:  # raised, Ray would start the actor again and again
             unusable = _Unusable(f"on {os.uname().nodename}: {error_message(error)}")

@@ -30,6 +30,11 @@ def allow_private(allowed: bool) -> None:
     _allowed[0] = allowed
 
 
+def private_allowed() -> bool:
+    """Return whether private addresses are reached wherever they are named."""
+    return _allowed[0]
+
+
 def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a host in the order in which to try them. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -68,6 +68,12 @@ class PredictionLog:
         """Return the number of images in the log."""
         return len(self._known)
 
+    def add_all(self, other: "PredictionLog") -> None:
+        """Add the predictions of another log. Raises OutputError if they can't be written."""
+        for digest, findings in other._known.items():
+            if digest not in self._known:
+                self._add(digest, findings)
+
     def memoize(self, detect: Detector) -> Detector:
         """Wrap a detector so that it runs only on images that are not in the log, and logs their predictions."""
 

@@ -10,9 +10,10 @@ from mdtool.console import Console
 from mdtool.errors import InputError
 from mdtool.media.image.image_file import sniff
 from mdtool.media.sources.inputs import Input
+from mdtool.media.video.part import Part
 from mdtool.media.video.reader import VideoReader
 from mdtool.pipeline.run import ModelInference
-from mdtool.pipeline.work_folder import WorkFolder
+from mdtool.pipeline.work_folder import PART_SUFFIX, WorkFolder
 from mdtool.records.fingerprint import RESUME, fingerprint
 
 MIN_SECONDS = 60.0  # shorter videos are not worth a work folder
@@ -28,6 +29,7 @@ def resumable(
     duration: float,
     console: Console,
     side_output: Path | None = None,
+    part: Part | None = None,
 ) -> Iterator[tuple[ModelInference | Path, WorkFolder | None]]:
     """Open the work folder of an output, and reuse the model predictions that are in it.
 
@@ -42,6 +44,8 @@ def resumable(
         duration: Duration of the source in seconds, see `seconds_of`.
         console: Where to report that a run resumes or starts over.
         side_output: File next to which the work folder lies if there is no target; several sources may share it.
+        part: The part of the source that is worked on by itself, in a work folder of its own, which is kept. Without
+            it the work of all parts is taken over.
 
     Yields:
         `findings_source`, with logged predictions for a model inference; and the work folder, or None.
@@ -61,7 +65,11 @@ def resumable(
         findings_source.settings if isinstance(findings_source, ModelInference) else {"findings": findings_source}
     )
     digest = fingerprint(RESUME, mdtool=__version__, source=source.path, **detection, **settings)
+    if part:
+        output = output.with_name(f"{output.name}{PART_SUFFIX}{part.number}")
     with WorkFolder(output, digest) as folder:
+        if part is None:
+            folder.take_over_parts()
         if folder.was_reset:
             console.note(f"{source.name}: settings have changed since the previous run; starting over")
         if folder.known:
@@ -69,7 +77,10 @@ def resumable(
         if isinstance(findings_source, ModelInference):
             findings_source = replace(findings_source, detect=folder.memoize(findings_source.detect))
         yield findings_source, folder
-        folder.done()
+        if part:
+            folder.keep()
+        else:
+            folder.done()
 
 
 def seconds_of(media: object) -> float:

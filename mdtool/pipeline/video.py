@@ -26,6 +26,10 @@ QUEUE_SHARE = 32  # of the budget of memory, one part for each queue
 MAX_QUEUED_FRAMES, MIN_QUEUED_FRAMES, MAX_QUEUED_BYTES = 48, 2, 48 << 20
 
 
+class StaleSegments(Exception):
+    """Segments of parts were encoded with other masks than the whole video has. They are removed: run it again."""
+
+
 def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, run: Run, *, report: Report) -> None:
     """Process a video, and write the result.
 
@@ -40,6 +44,7 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
         InputError: The video can't be decoded, or recorded findings don't match it.
         OutputError: The output can't be written.
         EngineError: The model failed, unless the request masks such frames.
+        StaleSegments: It has to be run again.
     """
     clock = run.clock
     segments = run.work.segments if run.work else None
@@ -58,11 +63,13 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
             annotated = start_stage(
                 closing(prefetch(annotate_video(decoded, run.findings_source, reader, clock), depth))
             )
-            painted = start_stage(closing(prefetch(_painted(annotated, writer, run, report), depth)))
-            for event in apply_edit(painted, run.edit, report.notes) if run.edit else painted:
+            repainted = start_stage(closing(prefetch(painted(annotated, writer, run, report), depth)))
+            for event in apply_edit(repainted, run.edit, report.notes) if run.edit else repainted:
                 with clock.time("encode"):
                     writer.write(event)
                 run.progress(report, total)
+        if run.work and run.work.remove_stale():
+            raise StaleSegments
         with clock.time("encode"):
             writer.close()
     except BaseException:
@@ -122,8 +129,13 @@ def recorded_frames(events: Iterable[Event], findings_source: RecordedFindings) 
     findings_source.check_end()
 
 
-def _painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:
+def painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:
+    """Paint the frames, and report what was found on them; those of saved segments keep their pixels.
+
+    A saved segment of a part whose masks are other ones is noted as stale in the work folder.
+    """
     cutter = FrameCutter(run.edit.cut)
+    masks = run.work.part_masks() if run.work else None
     for event in events:
         if isinstance(event, AnnotatedFrame):
             run.note(report, event.info, event.findings)
@@ -136,6 +148,8 @@ def _painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, re
                     image = writer.convert(frame)
                     run.effect.paint(frame_canvas(image, frame.orientation), event.info, event.findings)
                 frame = replace(frame, image=image)
+            elif run.work and masks and not masks.agree(event.info, event.findings):
+                run.work.stale.add((frame.stream, writer.segment_of(frame)))
             yield frame
         else:
             yield event

@@ -4,10 +4,12 @@ A hidden folder next to the output, with the log of predictions and the encoded 
 is complete, and reset for other settings or another input.
 """
 
+import glob
 import os
 import shutil
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from mdtool.media.files.atomic_file import create_new
 from mdtool.media.files.descriptor import is_named, path_of
 from mdtool.media.files.file_lock import lock_folder
 from mdtool.media.video.encoded_segments import EncodedSegments
+from mdtool.pipeline.part_masks import MasksWriter, PartMasks
 from mdtool.pipeline.prediction_log import PredictionLog
 from mdtool.tracking.detector import Detector
 
 MIN_SECONDS = 10.0  # less work than this is discarded
+PART_SUFFIX = ".part"  # and a number, after the name of the output: the target of a part
 OWNER_ONLY = 0o700  # predictions and segments tell what the source shows
 
 
@@ -36,13 +40,15 @@ class WorkFolder:
             target: The output file.
             settings: Fingerprint of the input and all settings; work of another fingerprint is discarded.
         """
+        self._target = target
         self._name = target.with_name(f".{target.name}.work")
         self._settings = settings
         self._lock: int | None = None
         self._predictions: PredictionLog | None = None
-        self._done = False
+        self._done = self._is_kept = False
         self._started = time.monotonic()
         self._resumed = False
+        self.stale: set[tuple[int, int]] = set()  # stream and segment of parts that were encoded with other masks
         self.was_reset = False  # there was work of other settings, or of another version of the program
 
     def __enter__(self) -> "WorkFolder":
@@ -115,6 +121,42 @@ class WorkFolder:
         assert self._predictions is not None
         return self._predictions.memoize(detect)
 
+    def masks(self) -> MasksWriter:
+        """Return the file of the masks of a part; see `take_over_parts`."""
+        return MasksWriter(self.folder)
+
+    def part_masks(self) -> PartMasks:
+        """Read with which masks the segments of parts were encoded."""
+        return PartMasks(self.folder)
+
+    def remove_stale(self) -> bool:
+        """Remove stale segments, and return whether there were any. Raises OSError."""
+        for stream, segment in self.stale:
+            self.segments.remove(stream, segment)
+        return bool(self.stale)
+
+    def take_over_parts(self) -> None:
+        """Take over what the work folders of parts of the video hold, and delete those.
+
+        Raises:
+            OutputError: The work can't be moved, or another run is working on a part.
+        """
+        for target in self._parts():
+            with WorkFolder(target, self._settings) as part:
+                assert self._predictions is not None
+                assert part._predictions is not None
+                self._predictions.add_all(part._predictions)
+                PartMasks.take_over(part.folder, self.folder, int(target.suffix[len(PART_SUFFIX) :]))
+                for path in part.folder.glob("*.packets"):  # after their masks, without which they are not checked
+                    path.replace(self.folder / path.name)
+                part.done()
+
+    def _parts(self) -> Iterator[Path]:
+        for path in sorted(self._target.parent.glob(f".{glob.escape(self._target.name)}{PART_SUFFIX}*.work")):
+            target = path.with_name(path.name[1:].removesuffix(".work"))
+            if target.suffix[len(PART_SUFFIX) :].isdecimal():
+                yield target
+
     def verification_log(self, settings: str) -> PredictionLog:
         """Return a log of the predictions on the output, for its verification with these settings."""
         return PredictionLog(self.folder / "verification.jsonl", settings)
@@ -123,10 +165,16 @@ class WorkFolder:
         """Mark the output as complete, so that the folder is deleted at the end."""
         self._done = True
 
+    def keep(self) -> None:
+        """Keep the folder at the end, for the run that takes it over."""
+        self._is_kept = True
+
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._predictions is not None:
             self._predictions.__exit__()
-        if self._done or isinstance(error, OutputError) or not self._worth_keeping:
+        if self._is_kept:
+            pass
+        elif self._done or isinstance(error, OutputError) or not self._worth_keeping:
             self._delete()
         self._unlock()
 

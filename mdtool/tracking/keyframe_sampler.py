@@ -126,7 +126,7 @@ class KeyframeSampler:
         """Add the next frame; yield the frames that are complete."""
         self._window.append(frame)
         self._new_frames += 1
-        if self._new_frames >= self._window_size(frame):
+        if self._new_frames >= self.window_size(frame):
             self._annotate(last=False)
             yield from map(_annotated_frame, self._window.release(self._tracker.lookback))
 
@@ -136,7 +136,7 @@ class KeyframeSampler:
             self._annotate(last=True)
         yield from map(_annotated_frame, self._window.release(0))
 
-    def _window_size(self, frame: Frame) -> int:
+    def window_size(self, frame: Frame) -> int:
         """Return how many frames to annotate together, within MAX_WINDOW_FRAMES, WINDOW_BYTES and WINDOW_SHARE."""
         affordable = min(WINDOW_BYTES, budget() // WINDOW_SHARE) // max(1, frame.nbytes) - self._tracker.lookback
         if self.window is not None:

@@ -57,3 +57,18 @@ class ClusterOptions:
         assert self.ray
         with connected(self.ray, self.actors, device.startswith(("auto", "cuda"))) as share:
             yield Pool(share, RETRIES if self.retries is None else self.retries)
+
+
+@dataclass(frozen=True)
+class FilesOnClusterOptions(ClusterOptions):
+    """Which cluster works on many files, and how."""
+
+    split: Annotated[
+        bool, typer.Option("--split", help="With --ray: divide long videos into parts, which actors work on together.")
+    ] = False
+
+    def check(self) -> None:
+        """Raise UsageError for options that need --ray."""
+        super().check()
+        if self.split and self.ray is None:
+            raise UsageError("--split: needs --ray; add it, or leave --split out")

@@ -21,11 +21,13 @@ from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest, is_live, spooled
 from mdtool.media.video.frame_grabber import grab_frame
+from mdtool.media.video.part import Part
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings
 from mdtool.pipeline.process_input import check_target, process_input
 from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
+from mdtool.pipeline.split import analyse_part
 from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo, Lines, Tee
@@ -88,6 +90,7 @@ class GazeJob:
         gazes: Output of the smoothed gazes, if any.
         side_output: A file that is written even if nothing is drawn, next to which work is saved for resuming.
         force_findings: Use findings of other content too.
+        part: The part of the only input that is analysed; None for the whole, which is drawn too.
     """
 
     findings_source: ModelInference | Path
@@ -102,6 +105,7 @@ class GazeJob:
     gazes: Lines | None = None
     side_output: Path | None = None
     force_findings: bool = False
+    part: Part | None = None
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
@@ -126,8 +130,12 @@ class GazeJob:
             duration=seconds_of_file(source),
             console=self.console,
             side_output=self.side_output,
+            part=self.part,
         )
         with resuming as (findings_source, work):
+            if self.part and isinstance(findings_source, ModelInference):
+                analyse_part(source, self.part, findings_source)
+                return ExitCode.OK
             report = self._analyse_and_render(source, target, findings_source, work)
         return report_result(report, self.console)
 

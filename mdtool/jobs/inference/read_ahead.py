@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -104,9 +104,10 @@ def read_ahead(
     queue: SimpleQueue[ReadResult[I, V] | None] = SimpleQueue()
 
     def work() -> None:
-        while result := queue.get():
-            result.run(read)
-            del result  # and its memory, which this thread would hold until the next one comes
+        with suppress(KeyboardInterrupt):  # of a read that polls for it; who waits for its result does so too
+            while result := queue.get():
+                result.run(read)
+                del result  # and its memory, which this thread would hold until the next one comes
 
     def start_reader() -> None:
         threading.Thread(target=work, name="reader", daemon=True).start()

@@ -23,12 +23,14 @@ from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.files.spool import spool
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest, is_live, spooled
+from mdtool.media.video.part import Part
 from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.findings_file import RecordedFindings, records, records_of
 from mdtool.pipeline.process_input import STILL_SUFFIXES, process_input
 from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
+from mdtool.pipeline.split import analyse_part
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.track_selection import TrackSelection
 from mdtool.pipeline.work_folder import WorkFolder
@@ -58,6 +60,7 @@ class ModerateJob:
         selection: Which objects of recorded findings count.
         force_findings: Use findings of other content too.
         side_output: A file that is written even if nothing else is, next to which work is saved for resuming.
+        part: The part of the only input that is analysed; None for the whole, which is judged too.
     """
 
     policy: Policy
@@ -74,6 +77,7 @@ class ModerateJob:
     selection: TrackSelection = TrackSelection()
     force_findings: bool = False
     side_output: Path | None = None
+    part: Part | None = None
     _chapters: list[Chapter] = field(default_factory=list)
 
     def run(self, sources: Sequence[Input], title: str) -> ExitCode:
@@ -124,8 +128,12 @@ class ModerateJob:
             duration=seconds_of_file(source),
             console=self.console,
             side_output=self.page or self.side_output,
+            part=self.part,
         )
         with resuming as (findings_source, work), ExitStack() as stack:
+            if self.part and isinstance(findings_source, ModelInference):
+                analyse_part(source, self.part, findings_source)
+                return ExitCode.OK
             local = spooled(source, stack) if writes or self.page else source
             file, findings_path = stack.enter_context(_findings_spool())
             report = self._find(local, findings_source, file)

@@ -16,14 +16,18 @@ from mdtool.media.files.spool import spool
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest, is_live
+from mdtool.media.video.part import Part
 from mdtool.pipeline.findings_file import ContentCheck
 from mdtool.pipeline.process_input import open_input, process_input
 from mdtool.pipeline.resume import resumable, seconds_of
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
-from mdtool.pipeline.targets import Targets
+from mdtool.pipeline.split import encode_part
+from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.track_selection import TrackSelection
+from mdtool.pipeline.video import StaleSegments
 from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.findings import FindingsWriter, Lines
+from mdtool.records.run_report import Report
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class RedactJob:
         selection: Which objects of recorded findings are masked.
         verifier: How outputs are verified; None for not at all.
         force_findings: Use findings of other content too.
+        part: The part of the only input that is worked on; None for the whole.
     """
 
     redaction: Redaction
@@ -50,6 +55,7 @@ class RedactJob:
     selection: TrackSelection = TrackSelection()
     verifier: Verifier | None = None
     force_findings: bool = False
+    part: Part | None = None
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
@@ -61,6 +67,15 @@ class RedactJob:
             raise UsageError("--verify: can't be used with a live source or target, only with files; leave it out")
         if not self.targets.take(source, target, self.console, verifies=self.verifier is not None):
             return ExitCode.OK
+        try:
+            report = self._process(source, target, self.findings)
+        except StaleSegments:
+            report = self._process(source, target, None)  # all findings were written before
+        if self.part:
+            return ExitCode.OK
+        return max(report_result(report, self.console), report_verification(report, self.console))
+
+    def _process(self, source: Input, target: Target, findings: Lines | None) -> Report:
         check = content_check(source, self.console, self.force_findings)
         with ExitStack() as stack:
             # Opening a pipe or a stream may block: it is opened later, after the check that the output can be written.
@@ -73,6 +88,7 @@ class RedactJob:
                 {"redaction": self.redaction, "form": self.output_options, "selection": self.selection.settings},
                 duration=seconds_of(media),
                 console=self.console,
+                part=self.part,
             )
             findings_source, work = stack.enter_context(resuming)
             run = Run(
@@ -91,15 +107,18 @@ class RedactJob:
                 work,
                 progress=progress_reporter(self.console),
             )
-            if self.findings:
+            if findings:
                 run.findings = FindingsWriter(
-                    self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
+                    findings, source.name, run.model, self.prompts, sha256=content_digest(source)
                 )
             if self.verifier:
                 verification = self._verification(self.verifier, source, work, stack, check=check)
                 run.on_frame, run.verify = verification.masked.add, verification.check
-            report = process_input(source, target, run, overwrite=self.targets.overwrite, media=media)
-        return max(report_result(report, self.console), report_verification(report, self.console))
+            if self.part:
+                assert isinstance(target, Path)
+                encode_part(source, target, self.part, run)
+                return Report(source.name, str(target), run.model)
+            return process_input(source, target, run, overwrite=self.targets.overwrite, media=media)
 
     def _verification(
         self, verifier: Verifier, source: Input, work: WorkFolder | None, stack: ExitStack, *, check: ContentCheck

@@ -66,6 +66,10 @@ class EncodedSegments:
         """Return whether any segment is saved."""
         return any(self.folder.glob("*.packets"))
 
+    def remove(self, stream: int, segment: int) -> None:
+        """Remove a segment, so that it is encoded again."""
+        self._path(stream, segment).unlink(missing_ok=True)
+
     def save(self, stream: int, segment: int, packets: Sequence[EncodedPacket]) -> None:
         """Save a complete segment atomically.
 

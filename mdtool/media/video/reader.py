@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import av
 from av.container import InputContainer
@@ -97,7 +97,7 @@ class VideoReader:
         for stream in self.videos:
             stream.thread_type = "AUTO"
 
-    def __enter__(self) -> "VideoReader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -209,6 +209,13 @@ class VideoReader:
         if first:
             yield first
         yield from frames
+
+    def packet_times(self, stream: int) -> Iterator[tuple[int | None, bool]]:
+        """Yield the time stamp of each packet of a stream whose picture is shown, and whether it is a keyframe."""
+        self._seek_to_start()
+        for packet in self._packets():
+            if packet.stream_index == stream and not packet.is_discard:
+                yield packet.pts, packet.is_keyframe
 
     def _seek_to_start(self) -> None:
         with suppress(av.FFmpegError):

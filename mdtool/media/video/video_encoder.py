@@ -62,7 +62,7 @@ class VideoEncoder:
         assert frame.time_base is not None
         segment = segment_index(frame.pts * frame.time_base - self._start) if self._segments else 0
         if segment != self._segment:
-            yield from self._end_segment()
+            yield from self.end_segment()
             self._begin_segment(segment)
         if frame.time_base == self.time_base:
             self._durations[frame.pts] = duration
@@ -88,7 +88,8 @@ class VideoEncoder:
             self._saved = None
         self._segment, self._received, self._encoded = segment, 0, []
 
-    def _end_segment(self) -> Iterator[Packet]:
+    def end_segment(self) -> Iterator[Packet]:
+        """Yield the remaining packets, and save the segment as a complete one."""
         if self._segment < 0:
             return
         yield from self.flush()

@@ -192,10 +192,12 @@ class VideoWriter:
 
     def is_encoded(self, frame: Frame) -> bool:
         """Return whether the frame's segment is saved already, so that its pixels are not needed."""
-        if self._segments is None:
-            return False
+        return self._segments is not None and self._segments.has(frame.stream, self.segment_of(frame))
+
+    def segment_of(self, frame: Frame) -> int:
+        """Return the index of the segment that a frame belongs to, if segments are saved."""
         first = self._first.setdefault(frame.stream, frame)
-        return self._segments.has(frame.stream, segment_index((frame.pts - first.pts) * frame.time_base))
+        return segment_index((frame.pts - first.pts) * frame.time_base)
 
     def write(self, event: Frame | Packet | AudioChunk) -> None:
         """Write one event of the source.
@@ -225,6 +227,18 @@ class VideoWriter:
             self._first.setdefault(event.stream, event)
             if len(self._first) == len(self._source.videos):
                 self._start()
+
+    def end_segments(self) -> None:
+        """Save the segments that are being encoded as complete ones; nothing can be written after that.
+
+        Raises:
+            OutputError: They can't be saved.
+        """
+        try:
+            for encoder in self._encoders.values():
+                self._mux_video(encoder.end_segment())
+        except (av.FFmpegError, OSError) as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         """Flush all encoders and complete the file.

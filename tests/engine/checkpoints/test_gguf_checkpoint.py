@@ -121,7 +121,7 @@ def test_quantising_a_file(tmp_path: Path) -> None:
 
     class Source:
         def __init__(self, checkpoint: GgufCheckpoint) -> None:
-            self.matrix, self.tensor = checkpoint.matrix, checkpoint.read
+            self.matrix, self.tensor, self.row_table = checkpoint.matrix, checkpoint.read, checkpoint.row_table
 
         def has(self, name: str) -> bool:
             return True

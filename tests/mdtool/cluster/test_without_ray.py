@@ -45,6 +45,9 @@ def test_options_that_exclude_each_other(options: tuple[str, ...], line: str) ->
     [
         (("-o", "-", "--ray", "auto"), "-: other machines have no pipe to this one; give files"),
         (("--findings", "f.jsonl", "--ray", "auto"), "--findings: can't be used with --ray; leave one out"),
+        (("--split",), "--split: needs --ray; add it, or leave --split out"),
+        (("--ray", "auto", "--split", "--max-calls", "5"), "--max-calls: can't be used with --split; leave one out"),
+        (("--ray", "auto", "--split", "--from", "5"), "--from: can't be used with --split; leave one out"),
         (("--dry-run", "--ray", "auto"), "--dry-run: can't be used with --ray; leave one out"),
         (("--actors", "2"), "--actors: needs --ray; add it, or leave --actors out"),
     ],

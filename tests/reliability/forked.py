@@ -53,8 +53,10 @@ def preload() -> None:
 
 def start(arguments: Sequence[str], folder: Path) -> int:
     """Start the program in a fork, with `folder` as the current one; return its process id."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, mdtool.cli.ENDED_BY)  # one that comes early waits for a handler
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, mdtool.cli.ENDED_BY)
         return child
     code = 70
     try:
@@ -65,9 +67,13 @@ def start(arguments: Sequence[str], folder: Path) -> int:
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         os.chdir(folder)
         for ended_by in mdtool.cli.ENDED_BY:
-            signal.signal(ended_by, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(ended_by, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, mdtool.cli.ENDED_BY)
         code = mdtool.cli.run(list(arguments))
+    except KeyboardInterrupt:
+        code = 130
+        if signal.getsignal(signal.SIGTERM) is not signal.default_int_handler:  # the program had begun
+            traceback.print_exc()
     except BaseException:
         traceback.print_exc()
     finally:

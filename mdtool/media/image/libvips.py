@@ -18,7 +18,8 @@ def vips() -> Any:
 
     pyvips.block_untrusted_set(True)
     pyvips.cache_set_max(0)
-    logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # it logs what it also raises
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL + 1)  # it logs what it also raises
+    _log_glib(pyvips)
 
     def text(message: Any) -> str:
         return "" if message == pyvips.ffi.NULL else pyvips.ffi.string(message).decode("utf-8", "backslashreplace")
@@ -27,6 +28,14 @@ def vips() -> Any:
     # and leaves the message in the process's buffer, which the next error of any other image would read again.
     pyvips.error._to_string = pyvips._to_string = text
     return pyvips
+
+
+def _log_glib(pyvips: Any) -> None:
+    """Have GLib log as libvips does: on sizes in a header that no image can have, it writes to stderr otherwise."""
+    levels = pyvips.GLogLevelFlags
+    every = levels.LEVEL_CRITICAL | levels.LEVEL_WARNING | levels.LEVEL_MESSAGE
+    for domain in (b"GLib", b"GLib-GObject"):
+        pyvips.glib_lib.g_log_set_handler(domain, every, pyvips._log_handler_cb, pyvips.ffi.NULL)
 
 
 def tolerant_jpeg(data: bytes) -> Any:

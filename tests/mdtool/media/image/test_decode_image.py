@@ -546,3 +546,14 @@ def test_without_the_extra_heic_names_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path / "a.heic")]
     told = subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout
     assert told == b"is a HEIC image, which needs an optional package: pip install 'mdtool[heic]'\n"
+
+
+def test_a_height_that_no_image_can_have_is_one_error_and_nothing_of_the_library(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = bytearray(encode_image(smooth(32, 32), "avif"))
+    height = data.index(b"ispe") + 12
+    data[height : height + 4] = (989_855_792).to_bytes(4, "big")
+    with pytest.raises(InputError):
+        decode_image(bytes(data))
+    assert capfd.readouterr() == ("", "")

@@ -3,7 +3,7 @@
     python leaks.py [--seconds N | --clips N] [--seed N] [--save FOLDER]
 
 Two meters that know nothing of the run: where a frame of the damaged clip still is that of the intact one, the true
-faces must lie under the mask; and the face detector must find none in any frame.
+faces must lie under the mask, if the face detector finds them on that frame; and it must find none in any frame.
 """
 
 import argparse
@@ -53,12 +53,22 @@ MAGENTA = ("--style", "solid", "--color", "#ff00ff", "--preset", "ultrafast", "-
 
 @dataclass
 class Tally:
-    """Counts of a run: clips by damage and exit code, those that failed and show a face, frames and faces looked at."""
+    """Counts of a run.
+
+    Attributes:
+        clips: By damage and exit code.
+        frames: That were looked at.
+        faces: True faces that were looked at.
+        bare: Clips that failed, and whose output shows a face.
+        unfound: Faces left with exit code 0 that the model doesn't find on their frame.
+        problems: A line each.
+    """
 
     clips: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     faces: int = 0
     bare: int = 0
+    unfound: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -168,34 +178,57 @@ def _decoded(path: Path) -> Iterator[tuple[float, Any]]:
 
 
 def measure(number: int, folder: Path, source: Path, output: Path) -> None:
-    """Write to `found.json` how many frames and true faces were looked at, and what is visible."""
+    """Write to `found.json` how many frames and true faces were looked at, what is visible that the model finds, and
+    how many true faces are that it doesn't find on their frame.
+    """
     import engine
 
     model = engine.load("centerface")
-    intact, damaged = dict(_decoded(folder / f"{number}.{CLIPS[number][-1]}")), dict(_decoded(source))
-    truth = dict(zip(intact, json.loads((folder / f"{number}.json").read_text()), strict=True))
+
+    def found(pixels: np.ndarray) -> list[tuple[float, list[float]]]:
+        height, width = pixels.shape[:2]
+        boxes = model.detect(model.encode([pixels]), "face", threshold=SCORE)[0]
+        return [
+            (box.score or 0.0, [box.x_min * width, box.y_min * height, box.x_max * width, box.y_max * height])
+            for box in boxes
+        ]
+
+    intact, damaged, redacted = (
+        list(_decoded(path)) for path in (folder / f"{number}.{CLIPS[number][-1]}", source, output)
+    )
+    truth = json.loads((folder / f"{number}.json").read_text())
     visible: list[str] = []
-    frames = faces = 0
-    for at, frame in _decoded(output):
-        frames += 1
+    faces = unfound = 0
+    for position, (at, frame) in enumerate(redacted):
         pixels = frame.to_ndarray(format="rgb24")
-        where = f"frame {frames - 1} at {at:.3f} s"
-        scores = [box.score or 0.0 for box in model.detect(model.encode([pixels]), "face", threshold=SCORE)[0]]
-        if scores:
-            visible.append(f"{where}: the detector finds a face, score {max(scores):.2f}")
-        time = next((time for time in intact if abs(time - at) < 0.5 / RATE and time in damaged), None)
-        if time is None:
+        where = f"frame {position} at {at:.3f} s"
+        for score, box in found(pixels):
+            if _covered(pixels, box) < COVERED:  # it takes some masks for faces
+                visible.append(f"{where}: the detector finds a face, score {score:.2f}")
+        same = next((i for i, (time, _) in enumerate(intact) if abs(time - at) < 0.5 / RATE), None)
+        if same is None or len(damaged) != len(redacted):
             continue
-        one, other = (shown[time].to_ndarray(format="gray").astype(int) for shown in (intact, damaged))
+        shown = damaged[position][1]
+        one, other = (image.to_ndarray(format="gray").astype(int) for image in (intact[same][1], shown))
         if not one.shape == other.shape == pixels.shape[:2]:
             continue
-        for box in truth[time]:
+        for box in truth[same]:
             if np.abs(one[_inner(box)] - other[_inner(box)]).mean() > SAME:
                 continue
             faces += 1
-            if (part := _covered(pixels, box)) < COVERED:
+            if (part := _covered(pixels, box)) >= COVERED:
+                continue
+            if any(_is_at(box, one) for _, one in found(shown.to_ndarray(format="rgb24"))):
                 visible.append(f"{where}: {part:.0%} of a true face is covered")
-    Path("found.json").write_text(json.dumps([frames, faces, visible]))
+            else:
+                unfound += 1
+    Path("found.json").write_text(json.dumps([len(redacted), faces, visible, unfound]))
+
+
+def _is_at(box: list[float], other: list[float]) -> bool:
+    """Return whether the centre of the other box is in this one."""
+    (x0, y0, x1, y1), (a0, b0, a1, b1) = box, other
+    return x0 <= (a0 + a1) / 2 <= x1 and y0 <= (b0 + b1) / 2 <= y1
 
 
 def try_one(seed: int, number: int, folder: Path, tally: Tally, save: Path) -> None:
@@ -225,11 +258,12 @@ def try_one(seed: int, number: int, folder: Path, tally: Tally, save: Path) -> N
     if made := next((one for one in (output, partly) if one.exists()), None):
         os.chdir(place)
         forked.in_fork(partial(measure, which, folder, source, made))
-        frames, faces, visible = json.loads((place / "found.json").read_text())
+        frames, faces, visible, unfound = json.loads((place / "found.json").read_text())
         tally.frames += frames
         tally.faces += faces
         if outcome.code == 0:
             problems += visible
+            tally.unfound += unfound
         elif visible:
             tally.bare += 1
     tally.clips[f"{kind}: exit code {outcome.code}"] += 1
@@ -286,6 +320,7 @@ def main() -> int:
     print(
         f"{tally.clips.total()} clips ({tally.bare} that failed show a face), "
         f"{tally.frames} frames and {tally.faces} true faces looked at, "
+        f"{tally.unfound} of them not found by the model on their frame and left, "
         f"{len(tally.problems)} problems"
     )
     return bool(tally.problems)

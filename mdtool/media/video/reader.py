@@ -16,6 +16,7 @@ from mdtool.errors import InputError
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.alpha import decoder_of
+from mdtool.media.video.colour_codes import check_colour_codes
 from mdtool.media.video.frame import Frame, Packet, is_stretched, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.lost_packets import LostPackets
@@ -312,6 +313,7 @@ class _Decoder:
             self.rejected += 1
             return
         for image in images:
+            check_colour_codes(image)
             self.lost.received(image.pts)
         if packet is None:
             self.damage.packets += max(0, self.lost.count - self.rejected)

@@ -30,6 +30,7 @@ from mdtool.media.sources.inputs import Input, State, file_state
 _SIGNALS = re.compile("Segmentation fault|Bus error|Aborted|Illegal instruction|Floating point exception")
 _THREAD = re.compile(r"Current thread 0x([0-9a-f]+)")
 _CRASH = "Fatal Python error"
+_ENTRY = re.compile(r"\{.*\}\n")
 
 
 @dataclass
@@ -70,13 +71,14 @@ def parse_journal(text: str) -> Remains:
                     threads.pop(thread, None)
         except ValueError:
             continue
-    if _CRASH not in text:
+    dump = _ENTRY.sub("", text)  # other threads still write entries while it is written, each of them whole
+    if _CRASH not in dump:
         return remains
-    crashed = _THREAD.search(text)
+    crashed = _THREAD.search(dump)
     reading = threads.get(int(crashed[1], 16)) if crashed else None
     suspects = [reading] if reading else list(threads.values()) or list(states)
     if len(set(suspects)) == 1:
-        name, signal = suspects[0], _SIGNALS.search(text)
+        name, signal = suspects[0], _SIGNALS.search(dump)
         remains.crashed[name] = {
             "crashed": name,
             "state": states.get(name),
@@ -134,7 +136,7 @@ class CrashJournal:
             raise
         self._file = file
         if not faulthandler.is_enabled():  # else the user wants it on stderr
-            faulthandler.enable(file, all_threads=False)
+            faulthandler.enable(file, all_threads=True)  # else it does not say which one crashed
             self._takes_faults = True
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

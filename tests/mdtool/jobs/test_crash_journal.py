@@ -77,6 +77,9 @@ def test_else_all_that_were_read_are_suspects() -> None:
 def test_lines_may_be_written_into_each_other() -> None:
     text = lines(begin("a"), begin("b")) + "Fatal Python error: " + lines({"end": "a"}) + "Segmentation fault\n"
     assert list(parse_journal(text).crashed) == ["b"]
+    reads = {"read": "a", "thread": 16}, {"read": "b", "thread": 0x1234}
+    text = lines(begin("a"), begin("b"), *reads) + CRASHED + "Current thread 0x00" + lines({"read": "c", "thread": 18})
+    assert list(parse_journal(text + "1234 (most recent call first):").crashed) == ["b"]
 
 
 @pytest.mark.posix("descriptors")

@@ -50,6 +50,7 @@ def logged_reason(attempt: Callable[[], object]) -> str:
 def _log() -> Iterator[list[tuple[int, str, str]]]:
     before = av_logging.get_level()
     try:
+        av_logging.set_skip_repeated(False)  # else what is said of a second file is told of the third
         av_logging.set_level(av_logging.ERROR)
         with av_logging.Capture() as lines:
             yield lines

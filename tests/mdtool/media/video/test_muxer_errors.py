@@ -151,6 +151,7 @@ def test_more_streams_than_a_container_takes(tmp_path: Path) -> None:
         mux(container, [packet for one in streams for packet in pictures(one, constant_rate_times(10, 25))])
     said = refused(source, tmp_path / "out.mxf")
     assert "the mxf muxer refused its streams: there must be exactly one video stream" in said
+    assert refused(source, tmp_path / "out.mxf") == said, "each time"
     assert ".mkv can hold them" in said
     assert redact(source, "-o", tmp_path / "out.mkv").code == 0
 

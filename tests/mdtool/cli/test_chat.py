@@ -107,6 +107,9 @@ def test_a_model_that_can_chat_is_needed(model: tuple[str, ...], tmp_path: Path)
     assert "chat" in outcome.err
 
 
+PROMPT = "\n> "  # on a line of its own: readline repeats it where it draws a line again
+
+
 class Terminal:
     """The program on a pseudo terminal that controls it."""
 
@@ -138,35 +141,43 @@ class Terminal:
     def end(self) -> int:
         return self.process.wait(SECONDS)
 
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._leader)
+
 
 @pytest.mark.posix("pseudo terminals")
 def test_a_conversation_on_a_terminal(cats: Path) -> None:
-    terminal = Terminal("chat", A, "--model", cats)
-    terminal.wait_for("> ")
-    terminal.type("几只猫?\n")
-    terminal.wait_for(ANSWER)
-    terminal.wait_for("> ", 2)
-    terminal.type("/nonsense\n")
-    terminal.wait_for("no such command")
-    terminal.wait_for("> ", 3)
-    terminal.type("dropped\x03")  # Ctrl-C discards the line
-    terminal.wait_for("> ", 4)
-    terminal.type("again\n")
-    terminal.wait_for(ANSWER, 2)
-    terminal.wait_for("> ", 5)
-    terminal.type("\x04")
-    assert terminal.end() == 0
-    assert "Traceback" not in terminal.shown
+    with Terminal("chat", A, "--model", cats) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("几只猫?\n")
+        terminal.wait_for(ANSWER)
+        terminal.wait_for(PROMPT, 2)
+        terminal.type("/nonsense\n")
+        terminal.wait_for("no such command")
+        terminal.wait_for(PROMPT, 3)
+        terminal.type("dropped\x03")  # Ctrl-C discards the line
+        terminal.wait_for(PROMPT, 4)
+        terminal.type("again\n")
+        terminal.wait_for(ANSWER, 2)
+        terminal.wait_for(PROMPT, 5)
+        terminal.type("\x04")
+        assert terminal.end() == 0
+        assert "Traceback" not in terminal.shown
 
 
 @pytest.mark.posix("pseudo terminals")
 def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on() -> None:
-    terminal = Terminal("chat", A, "--model", FOLDER, "--max-tokens", "3000", "--temperature", "1.5")
-    terminal.wait_for("> ")
-    terminal.type("tell me more\n")
-    time.sleep(0.5)
-    terminal.type("\x03")
-    terminal.wait_for("> ", 2)
-    terminal.type("/quit\n")
-    assert terminal.end() == 0
-    assert "Traceback" not in terminal.shown
+    with Terminal("chat", A, "--model", FOLDER, "--max-tokens", "3000", "--temperature", "1.5") as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("tell me more\n")
+        time.sleep(0.5)
+        terminal.type("\x03")
+        terminal.wait_for(PROMPT, 2)
+        terminal.type("/quit\n")
+        assert terminal.end() == 0
+        assert "Traceback" not in terminal.shown

@@ -160,6 +160,9 @@ def run(arguments: list[str]) -> int:
     except BaseException as error:  # such as a panic of a package in Rust, which is no Exception
         if os.environ.get("MDTOOL_DEBUG"):
             raise
+        if isinstance(error, MemoryError) or str(error) == "can't start new thread":  # for want of room for its stack
+            print_error("out of memory; free some, or raise the limit of this process")
+            return ExitCode.SOME_FAILED
         what = without_objects(f"{type(error).__name__}: {error}")
         print_error(one_line(f"unexpected {what} (MDTOOL_DEBUG=1 shows where)"))
         return ExitCode.SOME_FAILED

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -206,11 +207,24 @@ def test_no_memory_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "in" / "small.png").write_bytes(encode_image(smooth(), "PNG"))
     asking = ("detect", "in", "face", "--model", "centerface", "--jsonl", "-", "--memory", "4GB")
     done = subprocess.run(
-        [sys.executable, "-c", UNDER_A_LIMIT, "130000000", *asking], cwd=tmp_path, capture_output=True, timeout=300
-    )
+        [sys.executable, "-c", UNDER_A_LIMIT, "130000000", *asking],
+        cwd=tmp_path, env=os.environ | {"MALLOC_ARENA_MAX": "1"},  # each thread would reserve 64 MB of the limit
+        capture_output=True, timeout=300,
+    )  # fmt: skip
     assert b"in/large.png: out of memory; give a smaller input, or free memory" in done.stderr, done.stderr
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.posix("limits of a process")
+def test_no_room_for_a_thread_is_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "small.png").write_bytes(encode_image(smooth(), "PNG"))
+    asking = ("detect", "small.png", "face", "--model", "centerface", "--jsonl", "-")
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_A_LIMIT, "4000000", *asking], cwd=tmp_path, capture_output=True, timeout=300
+    )
+    assert (done.returncode, b"out of memory" in done.stderr, b"unexpected" in done.stderr) == (1, True, False), done
 
 
 def test_x264_looks_ahead_less_where_frames_are_large() -> None:

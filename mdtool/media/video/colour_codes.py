@@ -7,9 +7,10 @@ from mdtool.errors import InputError
 UNSPECIFIED = 2
 _PRIMARIES = {1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22}
 _TRANSFERS = {1, 2, *range(4, 19)}
-_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9, 10}
+_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 _OTHER_MATRICES = {
-    **{8: "YCgCo", 11: "Y'D'zD'x", 12: "a chromaticity-derived matrix", 13: "a chromaticity-derived matrix"},
+    **{8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "Y'D'zD'x"},
+    **{12: "a chromaticity-derived matrix", 13: "a chromaticity-derived matrix"},
     **{14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"},
 }
 

@@ -20,6 +20,7 @@ from mdtool.media.video.colour_codes import check_colour_codes
 from mdtool.media.video.frame import Frame, Packet, is_stretched, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.lost_packets import LostPackets
+from mdtool.media.video.matroska_segment import is_cut_off
 from mdtool.media.video.source_clock import SourceClock, may_be_reset, shifted_chapters, start_of
 from mdtool.media.video.trimmed_packets import TrimmedPackets
 
@@ -84,6 +85,7 @@ class VideoReader:
         self.container = source if isinstance(source, InputContainer) else _opened(source)
         self.damage = Damage()
         self._failure = failure
+        self._path = source if isinstance(source, Path) else None
         self.start = start_of(self.container)
         self.splices = 0
         self.videos = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -268,7 +270,11 @@ class VideoReader:
             # an edit list may show fewer samples, or more, than there are
             samples = {s.index: min(s.frames, len(s.index_entries)) for s in self.videos}
             return any(0 < decoders[index].packets < count for index, count in samples.items())
-        if "matroska" in kind and self.container.duration:
+        if "matroska" not in kind:
+            return False
+        if self._path and is_cut_off(self._path):
+            return True
+        if self.container.duration:
             stated = self.container.duration / av.time_base  # from the start, or from 0 on the container's clock
             return stated - float(end + max(self.start, Fraction(0))) > 1.0
         return False

@@ -125,6 +125,15 @@ def test_cut_in_the_middle(tmp_path: Path, suffix: str) -> None:
     assert piped.out
 
 
+def test_matroska_without_its_last_moment(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "a.mkv", 24, face=True)
+    assert redact(whole, "-o", tmp_path / "whole.mkv").code == 0
+    outcome = redact(cut(whole, 0.7, "b.mkv"), "-o", tmp_path / "out.mkv")
+    assert outcome.code == 1
+    assert "ends earlier than its index states" in outcome.err
+    assert not (tmp_path / "out.mkv").exists()
+
+
 def test_what_is_incomplete_is_never_taken_for_finished(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

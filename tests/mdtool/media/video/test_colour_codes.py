@@ -39,11 +39,12 @@ def test_reserved_codes_are_as_if_none_were_stated(tmp_path: Path, codes: tuple[
     assert [first.color_primaries, first.color_trc, first.colorspace] == kept
 
 
-def test_a_matrix_that_can_not_be_converted_is_named(tmp_path: Path) -> None:
-    source = clip(tmp_path / "in.mkv", "ffv1", 8)
+@pytest.mark.parametrize(("code", "name"), [(8, "YCgCo"), (10, "BT.2020 with constant luminance")])
+def test_a_matrix_that_can_not_be_converted_is_named(tmp_path: Path, code: int, name: str) -> None:
+    source = clip(tmp_path / "in.mkv", "ffv1", code)
     outcome = run("redact", source, "-o", tmp_path / "out.mkv")
     assert (outcome.code, outcome.lines) == (
         1,
-        [f"mdtool: {source}: its colours are coded as YCgCo, which can't be converted"],
+        [f"mdtool: {source}: its colours are coded as {name}, which can't be converted"],
     )
     assert not (tmp_path / "out.mkv").exists()

@@ -25,7 +25,7 @@ from mdtool.model_selection import ModelNotFound
 from mdtool.network.reach import allow_private, private_allowed
 from mdtool.pipeline.stages import POLL_SECONDS
 
-CHUNKS_AHEAD = 2  # that an actor holds
+CHUNKS_AHEAD = 2  # that an actor holds; one where another would be lost together with it
 
 
 class Setup(Protocol):
@@ -84,7 +84,7 @@ class Pool:
                 yield Redone(sum(map(len, chunks)))
             left, fault = dict(enumerate(chunks)), None
             try:
-                for done in self._round(setup, chunks):
+                for done in self._round(setup, chunks, 1 if attempt else CHUNKS_AHEAD):
                     if done is None:
                         yield None
                         continue
@@ -101,12 +101,12 @@ class Pool:
         if chunks:
             yield Lost([item for chunk in chunks for item in chunk], self.retries + 1)
 
-    def _round(self, setup: Setup, chunks: Sequence[Sequence[Any]]) -> Iterator[bytes | None]:
+    def _round(self, setup: Setup, chunks: Sequence[Sequence[Any]], ahead: int) -> Iterator[bytes | None]:
         """Yield the pickled index and result of each chunk that has one; None while nothing comes."""
         import ray.data
 
         actors = ray.data.ActorPoolStrategy(
-            size=min(self.share.actors, len(chunks)), max_tasks_in_flight_per_actor=CHUNKS_AHEAD
+            size=min(self.share.actors, len(chunks)), max_tasks_in_flight_per_actor=ahead
         )
         rows = [{"chunk": pickle.dumps(chunk)} for chunk in enumerate(chunks)]
         context = _Context(setup, os.getcwd(), mdtool.__version__, chosen_budget(), private_allowed())

@@ -88,8 +88,13 @@ class Exposure:
         }
 
     def total_as_dict(self, clips: int) -> dict[str, Any]:
-        """Return the sum over so many clips for JSON: as a clip's, but only with the number of what is exposed."""
+        """Return the sum over so many clips for JSON: as a clip's, but only with the number of what is exposed.
+
+        Of no clips there is no leak, rather than none of it.
+        """
         result = {"clips": clips} | self.as_dict() | {"exposed": len(self.exposed)}
+        if not clips:
+            result |= {"leak": None, "over_redaction": None}
         return {name: value for name, value in result.items() if name != "clip"}
 
     def _recall_by_attribute(self) -> dict[str, dict[str, dict[str, int]]]:

@@ -90,6 +90,9 @@ def test_one_damaged_clip_is_named_and_the_others_count(folder: Path, tmp_path: 
     assert outcome.code == 1
     assert [line.startswith(f"mdtool: {tmp_path / 'b.png'}: ") for line in outcome.lines] == [True]
     assert [one.get("clip") for one in outcome.json] == ["a.png", None]
+    (tmp_path / "a.png").unlink()
+    outcome = run("eval", "redact", tmp_path, "--json")
+    assert (outcome.code, [(one["clips"], one["leak"]) for one in outcome.json]) == (1, [(0, None)]), outcome.err
 
 
 def test_what_is_left_out_is_named_and_counted(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """libvips, configured for untrusted files."""
 
+import atexit
 import logging
 from functools import cache
 from threading import Lock
@@ -31,11 +32,18 @@ def vips() -> Any:
 
 
 def _log_glib(pyvips: Any) -> None:
-    """Have GLib log as libvips does: on sizes in a header that no image can have, it writes to stderr otherwise."""
-    levels = pyvips.GLogLevelFlags
-    every = levels.LEVEL_CRITICAL | levels.LEVEL_WARNING | levels.LEVEL_MESSAGE
-    for domain in (b"GLib", b"GLib-GObject"):
-        pyvips.glib_lib.g_log_set_handler(domain, every, pyvips._log_handler_cb, pyvips.ffi.NULL)
+    """Have GLib log as libvips does: on sizes in a header that no image can have, it writes to stderr otherwise.
+
+    What libvips says of its work is left to GLib, which drops it: a signal that comes while Python is called for such
+    a line ends in a traceback.
+    """
+    glib, levels = pyvips.glib_lib, pyvips.GLogLevelFlags
+    faults = levels.LEVEL_CRITICAL | levels.LEVEL_WARNING
+    glib.g_log_remove_handler(b"VIPS", pyvips._log_handler_id)
+    pyvips._log_handler_id = None  # which pyvips would remove at exit
+    for domain in (b"VIPS", b"GLib", b"GLib-GObject"):
+        handler = glib.g_log_set_handler(domain, faults, pyvips._log_handler_cb, pyvips.ffi.NULL)
+        atexit.register(glib.g_log_remove_handler, domain, handler)  # no Python may be called after that
 
 
 def tolerant_jpeg(data: bytes) -> Any:

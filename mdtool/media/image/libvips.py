@@ -9,11 +9,17 @@ from typing import Any
 from mdtool.errors import InputError
 
 _one_at_a_time = Lock()  # as libvips has one buffer of messages for all threads
+_configuring = Lock()
+
+
+def vips() -> Any:
+    """Return pyvips with its unsafe loaders blocked and its operation cache off."""
+    with _configuring:
+        return _configured()
 
 
 @cache
-def vips() -> Any:
-    """Return pyvips with its unsafe loaders blocked and its operation cache off."""
+def _configured() -> Any:
     import pyvips
     import pyvips.error
 
@@ -39,8 +45,9 @@ def _log_glib(pyvips: Any) -> None:
     """
     glib, levels = pyvips.glib_lib, pyvips.GLogLevelFlags
     faults = levels.LEVEL_CRITICAL | levels.LEVEL_WARNING
-    glib.g_log_remove_handler(b"VIPS", pyvips._log_handler_id)
-    pyvips._log_handler_id = None  # which pyvips would remove at exit
+    if pyvips._log_handler_id:
+        glib.g_log_remove_handler(b"VIPS", pyvips._log_handler_id)
+        pyvips._log_handler_id = None  # which pyvips would remove at exit
     for domain in (b"VIPS", b"GLib", b"GLib-GObject"):
         handler = glib.g_log_set_handler(domain, faults, pyvips._log_handler_cb, pyvips.ffi.NULL)
         atexit.register(glib.g_log_remove_handler, domain, handler)  # no Python may be called after that

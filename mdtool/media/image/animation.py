@@ -192,7 +192,8 @@ def _read_gif(data: bytes) -> Animation:
         raise InputError("damaged: it has no frames")
     width, height = struct.unpack("<HH", data[6:10])
     _check_size(width, height)
-    width, height = _gif_image(data).width, _gif_image(data).get("page-height")
+    image = _gif_image(data)
+    width, height = image.width, image.get_page_height()  # of one page, where libvips finds fewer than there are
     return Animation(
         "gif",
         width,

@@ -164,6 +164,17 @@ def gif_of_parts() -> bytes:
     return b"GIF89a\x08\0\x08\0\0\0\0" + parts + part(2, 1, (0, 0), duration=0) + b";"
 
 
+def test_a_gif_of_which_only_the_first_frame_can_be_decoded_is_damaged(tmp_path: Path) -> None:
+    data = bytearray(gif_of_parts())
+    assert data[91] == 8, "the least code size of the second frame"
+    data[91] = 200
+    (tmp_path / "in.gif").write_bytes(data)
+    outcome = run("redact", tmp_path / "in.gif")
+    assert outcome.code == 1
+    assert [line.startswith(f"mdtool: {tmp_path / 'in.gif'}: damaged") for line in outcome.lines] == [True], outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.gif"]
+
+
 def test_gif_disposal_clears_as_browsers_do() -> None:
     animation = read_animation(gif_of_parts())
     frames = list(animation.frames())

@@ -53,9 +53,7 @@ def connected(address: str, wanted: int | None, use_gpus: bool) -> Iterator[Shar
 
 def _imported() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
-        "0"  # else threads of Ray Data that outlive a run connect again by themselves
-    )
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else threads of Ray Data that outlive a run connect again
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else more is printed on stderr
     try:
         import ray

@@ -4,7 +4,7 @@ import av
 
 from mdtool.errors import InputError
 
-UNSPECIFIED = 2
+RGB, BT709, UNSPECIFIED, BT601 = 0, 1, 2, 6  # of matrices; BT709 and UNSPECIFIED are the same of all three
 _PRIMARIES = {1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22}
 _TRANSFERS = {1, 2, *range(4, 19)}
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}

@@ -12,10 +12,10 @@ import av
 from mdtool.errors import UsageError
 from mdtool.media.colour import matrix_of
 from mdtool.media.video.alpha import composited, has_alpha, is_translucent, keeps_alpha, opaque_format
+from mdtool.media.video.colour_codes import BT601, BT709, RGB, UNSPECIFIED
 from mdtool.media.video.encoding import pixel_format
 from mdtool.media.video.frame import has_plain_planes
 
-RGB, BT709, UNSPECIFIED, BT470BG, BT601 = 0, 1, 2, 5, 6  # matrix coefficients (ITU-T H.273, 8.3)
 LIMITED, FULL = 1, 2
 _HD_HEIGHT = 720
 

@@ -33,6 +33,7 @@ AGREEMENT_IOU = 0.6  # least IoU of a box propagated from one keyframe with the 
 MIN_MOTION = 0.5  # of its size: how far a low-score object must move to cause another keyframe
 DARK_CONTRAST = 15.0  # standard deviation in grey levels, under which noise makes the model unreliable
 REFINEMENT_SHARE = 1 - REGULAR_SHARE  # of a limited number of model calls
+UNTRUSTED_SHARE = 0.5  # of the frames between regular keyframes: if more are untrackable, so are the others
 
 
 @dataclass
@@ -161,6 +162,19 @@ class KeyframeSampler:
         self._stable = True
         while ambiguous := self._ambiguous_gaps(start, end, settled) or self._unreliable_gaps(start, end):
             self._add_keyframes(ambiguous, settled)
+        if self._budget.left is None and self._is_untrackable(start, end):
+            candidates = {gap: self._candidates(gap) for gap in self._gaps(start, end)}
+            self._add_keyframes(candidates, settled)
+
+    def _is_untrackable(self, start: int, end: int) -> bool:
+        """Return whether most frames between regular keyframes had to be analysed.
+
+        What remains between them then looks trackable by chance, as damaged frames do that are like their neighbours.
+        """
+        new = [self._window[i] for i in range(start + 1, end + 1)]
+        untrackable = sum(bool(buffered.untrackable) for buffered in new)
+        predicted = sum(buffered.detections is None and not buffered.failed for buffered in new)
+        return untrackable > UNTRUSTED_SHARE * (untrackable + predicted)
 
     def _add_keyframes(self, ambiguous: Mapping[Gap, Sequence[int]], settled: set[Gap]) -> None:
         """Make frames in each gap keyframes, the widest gap first; mark gaps without calls left as ambiguous."""

@@ -302,6 +302,17 @@ def test_frames_that_are_like_neither_look_beside_them_are_looked_at(made: Calla
     assert not any(one.findings.hidden for one in annotated)
 
 
+@pytest.mark.parametrize("moving", [36, 12])
+def test_where_most_frames_are_untrackable_all_are_analysed(moving: int) -> None:
+    synthetic = whip_pan()
+    still = synthetic.frames[moving - 1].luma
+    synthetic.frames[moving:] = [frame_of(still, index) for index in range(moving, WINDOW_FRAMES)]
+    synthetic.truth[moving:] = [synthetic.truth[moving - 1]] * (WINDOW_FRAMES - moving)
+    annotated = annotate_video(synthetic)
+    assert_whole(synthetic, annotated)
+    assert (len(keyframe_indices(annotated)) == WINDOW_FRAMES) == (moving == 36)
+
+
 @pytest.mark.parametrize("made", [strobe, whip_pan])
 @pytest.mark.parametrize("calls", [1, 3, 8, 20, 40])
 def test_where_no_look_is_left_for_them_they_are_hidden(made: Callable[[], SyntheticVideo], calls: int) -> None:

@@ -15,7 +15,7 @@ from mdtool.jobs.evals.sampling import SamplingComparison, table
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two small clips, each with its truth."""
     folder = tmp_path_factory.mktemp("sampling")
-    return [write_hard_clip(folder, kind) for kind in ("compressed", "dark")]
+    return [write_hard_clip(folder, kind) for kind in ("compressed", "blinds")]
 
 
 def comparison(auto: list[tuple[int, int, float]], every: list[tuple[int, int, float]]) -> SamplingComparison:
@@ -63,7 +63,7 @@ def test_misses_are_counted_by_visible_part_where_the_truth_says_it() -> None:
 def test_several_clips_each_against_its_own_truth(clips: list[Path]) -> None:
     outcome = run("eval", "sampling", *clips, "--json")
     assert outcome.code == 0, outcome.err
-    assert [found["clip"] for found in outcome.json] == ["compressed.mp4", "dark.mp4"]
+    assert [found["clip"] for found in outcome.json] == ["compressed.mp4", "blinds.mp4"]
     for found in outcome.json:
         assert found["every"]["looks"] == found["auto"]["frames"] == found["every"]["frames"] == FRAMES
         assert 0 < found["auto"]["looks"] < FRAMES

@@ -27,7 +27,8 @@ from mdtool.media.sources.rtsp_redirect import check_redirect
 from mdtool.media.sources.web_media import open_web
 from mdtool.media.video.frame import Frame, Packet, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
-from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain
+from mdtool.media.video.reader import CONTAINERS, Damage, explain
+from mdtool.media.video.side_data import display_matrix
 from mdtool.media.video.source_clock import SourceClock
 from mdtool.network.reach import Reach
 from mdtool.network.urls import without_secrets

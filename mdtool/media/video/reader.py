@@ -20,9 +20,10 @@ from mdtool.media.video.colour_codes import check_colour_codes
 from mdtool.media.video.frame import Frame, Packet, is_stretched, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.lost_packets import LostPackets
-from mdtool.media.video.matroska_segment import is_cut_off
+from mdtool.media.video.side_data import display_matrix
 from mdtool.media.video.source_clock import SourceClock, may_be_reset, shifted_chapters, start_of
 from mdtool.media.video.trimmed_packets import TrimmedPackets
+from mdtool.media.video.truncation import is_truncated
 
 # Demuxers that may be used: containers that hold their own media. Playlists and scripts (hls, concat, dash, ...) are
 # excluded, since they make the demuxer open any file or URL that they name.
@@ -264,17 +265,15 @@ class VideoReader:
                 yield packet
 
     def _stops_short(self, decoders: "dict[int, _Decoder]", end: Fraction) -> bool:
-        """Return whether less was read than the index states, in formats whose index is written last."""
+        """Return whether less was read than the header or the index states."""
+        if self._path and is_truncated(self._path):
+            return True
         kind = self.container.format.name
         if "mov" in kind:
             # an edit list may show fewer samples, or more, than there are
             samples = {s.index: min(s.frames, len(s.index_entries)) for s in self.videos}
             return any(0 < decoders[index].packets < count for index, count in samples.items())
-        if "matroska" not in kind:
-            return False
-        if self._path and is_cut_off(self._path):
-            return True
-        if self.container.duration:
+        if "matroska" in kind and self.container.duration:
             stated = self.container.duration / av.time_base  # from the start, or from 0 on the container's clock
             return stated - float(end + max(self.start, Fraction(0))) > 1.0
         return False
@@ -349,12 +348,6 @@ class _Decoder:
             aspect=pixel_aspect(self.stream),
             corrupt=corrupt,
         )
-
-
-def display_matrix(frame: av.VideoFrame) -> bytes | None:
-    """Return the frame's display matrix (nine little-endian int32), or None."""
-    side_data: Any = frame.side_data
-    return next((bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
 
 
 def explain(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import av
 from av.bitstream import BitStreamFilterContext
-from av.sidedata.sidedata import SideDataContainer
+from av.sidedata.sidedata import SideDataContainer, Type
 
 MASTERING, LIGHT, STEREO, SPHERICAL = (
     "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "STEREO3D", "SPHERICAL",
@@ -61,10 +61,25 @@ SideData = Mapping[str, bytes]
 _side_data: Any = SideDataContainer  # whose arguments PyAV's stubs lack
 
 
+def _unnamed_type(cls: type[Type], value: object) -> Type:
+    """Name a type that PyAV doesn't know, such as the Exif of a JPEG frame: it would raise for all side data."""
+    added: Any = object.__new__(cls)
+    added._name_, added._value_ = f"TYPE_{value}", value
+    return added  # type: ignore[no-any-return]
+
+
+Type._missing_ = classmethod(_unnamed_type)  # type: ignore[method-assign, assignment]
+
+
 def side_data_of(frame: av.VideoFrame) -> dict[str, bytes]:
     """Return the side data of a frame as FFmpeg's structures, by the names of their types."""
     # Not `frame.side_data`: the frame would refer to what refers to it, and only the garbage collector would free it.
     return {data.type.name: bytes(data) for data in _side_data(frame)}
+
+
+def display_matrix(frame: av.VideoFrame) -> bytes | None:
+    """Return the frame's display matrix (nine little-endian int32), or None."""
+    return side_data_of(frame).get("DISPLAYMATRIX")
 
 
 def encoder_options(side_data: SideData, codec: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from av.codec.context import Flags
 
 from mdtool.errors import InputError, OutputError, UsageError, write_error_message
 from mdtool.media.files.pipe import PipeWriter
+from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.live import LiveReader
 from mdtool.media.video.alpha import is_translucent
@@ -416,7 +417,7 @@ class VideoWriter:
         stream.time_base = stream.codec_context.time_base
         if frame.matrix:
             stream.set_display_matrix(np.frombuffer(frame.matrix, np.int32).tolist())
-            if self._muxer not in ROTATION:
+            if self._muxer not in ROTATION and from_display_matrix(frame.matrix) != UPRIGHT:
                 self.notes.append(f"rotation left out: {self._muxer} can't hold it, so the picture is shown as stored")
         self._describe(source, stream)
         self._open(stream.codec_context, first_options, source)

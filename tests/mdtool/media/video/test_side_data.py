@@ -1,6 +1,9 @@
-"""HDR metadata, 3D and 360 degree flags and closed captions are kept, or a line says which are lost."""
+"""HDR metadata, 3D and 360 degree flags and closed captions are kept, or a line says they are lost. Exif is dropped."""
 
+import io
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -18,6 +21,7 @@ from make_pictures import (
     write,
     write_side_data,
 )
+from PIL import ExifTags, Image
 
 from mdtool.media.video.mp4_boxes import free_boxes
 
@@ -179,3 +183,35 @@ def test_boxes_of_other_files_are_left_alone(tmp_path: Path) -> None:
     for broken in (b"", b"\0\0\0\1moov", before[: len(before) // 2], b"\0\0\0\2moov" * 3, before[:40] + b"\xff" * 80):
         (tmp_path / "broken.mp4").write_bytes(broken)
         free_boxes(tmp_path / "broken.mp4", b"vexu")
+
+
+def write_photos(path: Path, orientation: int) -> Path:
+    """Write a video of JPEG photos with Exif, as some cameras do, and for which PyAV has no name."""
+    exif, photo = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Orientation] = "Camera of Anna", orientation
+    Image.fromarray(picture(0)).save(photo, "JPEG", exif=exif)
+    with av.open(path, "w") as container:
+        stream: Any = container.add_stream("mjpeg", 10)
+        stream.height, stream.width = picture(0).shape[:2]
+        stream.pix_fmt, stream.time_base = "yuvj420p", Fraction(1, 10)
+        for number in range(3):
+            packet: Any = av.Packet(photo.getvalue())
+            packet.pts = packet.dts = number
+            packet.time_base, packet.is_keyframe, packet.stream = Fraction(1, 10), True, stream
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("orientation", "lost"), [(1, False), (6, True)])
+@pytest.mark.parametrize("suffix", [".avi", ".mov"])
+def test_exif_in_frames_is_dropped_but_for_the_orientation(
+    tmp_path: Path, orientation: int, lost: bool, suffix: str
+) -> None:
+    source, target = write_photos(tmp_path / f"in{suffix}", orientation), tmp_path / f"out{suffix}"
+    outcome = redact(source, "-o", target, "--codec", "mjpeg")
+    assert outcome.code == 0, outcome.err
+    assert b"Anna" in source.read_bytes()
+    assert b"Anna" not in target.read_bytes()
+    assert ("rotation left out" in outcome.err) == (lost and suffix == ".avi")
+    with av.open(target) as container:
+        assert next(container.decode(video=0)).rotation == (-90 if lost and suffix == ".mov" else 0)

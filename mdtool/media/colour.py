@@ -21,7 +21,7 @@ NAMES = {
 
 # (Kr, Kb), the weights of red and blue in luma, by matrix coefficients code (ITU-T H.273, 8.3).
 _BT709, _BT601, _BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)
-_LUMA_WEIGHTS = {1: _BT709, 5: _BT601, 6: _BT601, 9: _BT2020, 10: _BT2020}
+_LUMA_WEIGHTS = {1: _BT709, 5: _BT601, 6: _BT601, 9: _BT2020}
 _HD_HEIGHT = 720  # from this height on, players assume BT.709 where no matrix is stated
 _LIMITED, _FULL = 1, 2
 

@@ -45,12 +45,12 @@ class Picture:
         path = self.path or Path(self.name)
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device might have no end
-                raise InputError("the picture can't be read: it is no file")
+                raise InputError(f"the picture {path} can't be read: it is no file")
             return path.read_bytes()
         except OSError as error:
-            raise InputError(f"the picture can't be read: {error.strerror or error}") from error
+            raise InputError(f"the picture {path} can't be read: {error.strerror or error}") from error
         except ValueError as error:
-            raise InputError(f"the picture can't be read: {error}") from error
+            raise InputError(f"the picture {path} can't be read: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ _FIXED_MATRIX = {"vp8": BT601, "mjpeg": BT601}  # whatever the container states
 _RANGE_BY_CONTAINER = {"ffv1": _MATROSKA, "mpeg4": (*_MATROSKA, "mp4")}
 _MATRIX_BY_CONTAINER = (*_MATROSKA, *_MP4)
 # Colourspaces of the scaler by matrix code.
-_SCALER = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_SCALER = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 # Encoders that take packed RGB only: what is painted on in planes, and the packed formats, the best first.
 _PACKED = {"gbrap": ("rgba", "argb", "bgra", "abgr"), "gbrp": ("rgb24", "bgr24", "rgb0", "bgr0", "0rgb")}
 

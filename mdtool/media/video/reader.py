@@ -53,8 +53,8 @@ class Damage:
         return bool(self.packets or self.frames or self.ended_early or self.lost)
 
     def __str__(self) -> str:
-        parts = [f"{self.frames} frames damaged"] if self.frames else []
-        parts += [f"{self.packets} packets unreadable"] if self.packets else []
+        parts = [f"damaged frames: {self.frames}"] if self.frames else []
+        parts += [f"unreadable packets: {self.packets}"] if self.packets else []
         parts += ["it ends earlier than its index states"] if self.ended_early else []
         parts += [self.lost] if self.lost else []
         return ", ".join(parts)

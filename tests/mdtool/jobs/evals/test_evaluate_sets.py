@@ -111,7 +111,7 @@ def test_a_sample_whose_picture_is_missing_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "2.png").unlink()
     done = run("eval", "qa", "--data", data, *POCKET, "--out", tmp_path / "out")
     assert done.code == 1
-    assert "c: the picture can't be read: No such file or directory" in done.err
+    assert f"c: the picture {tmp_path / '2.png'} can't be read: No such file or directory" in done.err
     assert "2 samples, 2 without an answer, which are left out" in done.out.decode()
     write_images(tmp_path)
     again = run("eval", "qa", "--data", data, *POCKET, "--out", tmp_path / "out")

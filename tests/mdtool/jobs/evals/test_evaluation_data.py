@@ -295,7 +295,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 def test_a_name_that_is_of_no_file_is_told_when_it_is_read(name: str, tmp_path: Path) -> None:
     write_lines(tmp_path / "a.jsonl", [Q | {"image": name}])
     [sample] = samples("qa", tmp_path / "a.jsonl")
-    with pytest.raises(InputError, match="the picture can't be read: "):
+    with pytest.raises(InputError, match=r"the picture .* can't be read: "):
         sample.picture.read()
 
 

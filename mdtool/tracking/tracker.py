@@ -9,7 +9,7 @@ from mdtool.tracking.optical_flow import box_shift
 from mdtool.tracking.tracked_box import TrackedBox
 from mdtool.tracking.tracks import CoastingState, Track, appearance_of, interpolate_boxes, propagate, touches_edge
 from mdtool.tracking.window import Window
-from recipes.boxes import hull, match, resized, size
+from recipes.boxes import hull, iou, match, resized, size
 
 COAST_SECONDS = 0.5  # how long an object is tracked while it is not detected
 COAST_FRAMES = (6, 24)  # least and most frames for that
@@ -17,6 +17,7 @@ SETTLE_FRAMES = 8  # frames after the first detection from which an object's siz
 SHRINKING = 0.985  # most that an object may shrink per frame
 HALF_HIDDEN = 0.9  # of the size that an object had before: detected smaller, it is partly occluded
 MATCH_IOU = 0.15  # least IoU of a track, propagated to a keyframe, with its detection there
+BRIDGED_FRAMES = 3  # most frames between the end of a lost track and a new one in its place: it is the same object
 
 
 class Tracker:
@@ -197,6 +198,27 @@ class Tracker:
             self._window[i].boxes.append(TrackedBox(box, first.detection, number, seen=False))
             if coast.is_lost:
                 break
+        self._bridge(number, b)
+
+    def _bridge(self, number: int, b: int) -> None:
+        """Add a track, first detected at b, to the few frames between its beginning and the end of a lost one there.
+
+        An object that something passes in front of is lost and found again a moment later.
+        """
+        own = {i: tracked for i in range(b + 1) for tracked in self._window[i].boxes if tracked.track == number}
+        begin = min(own)
+        first = own[begin]
+        continued = {tracked.track for tracked in self._window[begin].boxes}
+        for i in range(begin - 1, max(begin - 2 - BRIDGED_FRAMES, -1), -1):
+            if self._window[i + 1].starts_shot:
+                return
+            for tracked in self._window[i].boxes:
+                is_same = tracked.detection.label == first.detection.label and tracked.track not in continued
+                if is_same and iou(tracked.box[None], first.box[None]).item() >= MATCH_IOU:
+                    box = hull(tracked.box, first.box)
+                    for j in range(i + 1, begin):
+                        self._window[j].boxes.append(TrackedBox(box, first.detection, number, seen=False))
+                    return
 
     def _add(self, position: int, track: Track, box: np.ndarray, seen: bool = False) -> None:
         self._window[position].boxes.append(TrackedBox(box, track.detection, track.number, seen))

@@ -41,6 +41,11 @@ CLIPS: dict[str, list[dict[str, Any]]] = {
     "flv": [{}, {"codec": "flv"}],
     "asf": [{"codec": "wmv2"}],
     "3gp": [{"codec": "h263", "size": (128, 96), "rate": Fraction(30000, 1001)}],
+    "mxf": [{"codec": "mpeg2video"}],
+    "nut": [{"codec": "mpeg4"}, {"codec": "ffv1"}],
+    "ivf": [{"codec": "libvpx"}],
+    "wtv": [{"codec": "mpeg2video"}],
+    "h264": [{}],
 }  # fmt: skip
 
 

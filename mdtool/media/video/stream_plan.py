@@ -102,7 +102,9 @@ def _left_out(why: str) -> StreamPlan:
 
 
 def _codec_name(source: Any) -> str:
-    return str(source.codec_context.codec.canonical_name if source.codec_context else source.name)
+    if source.codec_context:
+        return str(source.codec_context.codec.canonical_name)
+    return str(getattr(source, "name", None) or "an unknown codec")  # FFmpeg doesn't know the spatial audio of phones
 
 
 def _edited(source: Any, muxer: str) -> StreamPlan:

@@ -298,6 +298,20 @@ def heard(path: Path) -> tuple[str | None, str, int, int]:
         return context.profile, context.layout.name, context.sample_rate, sum(frame.samples for frame in frames)
 
 
+@pytest.mark.parametrize("target", ["out.mp4", "out.mkv", "out.ts"])
+def test_sound_of_an_unknown_codec_is_left_out(tmp_path: Path, target: str) -> None:
+    whole = make_video(tmp_path / "whole.mp4", 8, with_sound=True)
+    source = tmp_path / "in.mp4"
+    source.write_bytes(whole.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"dapa"))  # phones' spatial audio
+    outcome = redact(source, "-o", tmp_path / target)
+    assert outcome.code == 0, outcome.err
+    assert "audio stream 1 left out" in outcome.err
+    assert "can't hold an unknown codec" in outcome.err
+    assert len(frames_of(tmp_path / target)) == 8
+    with av.open(tmp_path / target) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
 @pytest.mark.parametrize(
     ("rate", "layout", "setup", "doubled"),
     [  # five bits: AAC-LC, the core, is 2; four: the core's rate in a table; four: channels; three of 0

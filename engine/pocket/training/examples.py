@@ -35,8 +35,8 @@ from engine.resize import Resize, resizer
 
 MAX_POSITIONS = 160  # for the tasks of an image
 CAPTION_POSITIONS = 192  # the same where two of them are captions
-MANY = 4  # objects; for captions fewer are rare
-SPARE_SEEDS = 4  # for captions: seeds a scene, the first of which is taken however few objects it has
+MANY = 5  # objects; for captions fewer are rare
+SPARE_SEEDS = 8  # for captions: seeds a scene, the first of which is taken however few objects it has
 COORDINATE_NOISE = 0.003  # standard deviation added to input coordinates, as the model's own will be inexact
 SIZE_NOISE_FACTOR = 4  # relative noise of input sizes, in multiples of COORDINATE_NOISE
 SAMPLES = 4  # points along each side of a patch that decide which object it shows

@@ -33,7 +33,7 @@ AGREEMENT_IOU = 0.6  # least IoU of a box propagated from one keyframe with the 
 MIN_MOTION = 0.5  # of its size: how far a low-score object must move to cause another keyframe
 DARK_CONTRAST = 15.0  # standard deviation in grey levels, under which noise makes the model unreliable
 REFINEMENT_SHARE = 1 - REGULAR_SHARE  # of a limited number of model calls
-UNTRUSTED_SHARE = 0.5  # of the frames between regular keyframes: if more are untrackable, so are the others
+UNTRUSTED_SHARE = 0.3  # of the frames between regular keyframes: if more are untrackable, the others may be
 
 
 @dataclass
@@ -167,7 +167,7 @@ class KeyframeSampler:
             self._add_keyframes(candidates, settled)
 
     def _is_untrackable(self, start: int, end: int) -> bool:
-        """Return whether most frames between regular keyframes had to be analysed.
+        """Return whether many frames between regular keyframes had to be analysed.
 
         What remains between them then looks trackable by chance, as damaged frames do that are like their neighbours.
         """

@@ -32,6 +32,8 @@ CONTAINERS = (
     "rm,vc1,wtv,yuv4mpegpipe"
 )
 
+MAX_BEFORE_SPLICE = 2  # packets before a splice, of which the demuxer takes one for corrupt
+
 
 @dataclass
 class Damage:
@@ -179,11 +181,11 @@ class VideoReader:
             if packet.pts is not None and packet.time_base:
                 end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream_index in decoders:
-                yield from decoders[packet.stream_index].decode(packet)
+                yield from decoders[packet.stream_index].decode(packet, self.splices)
             elif not trimmed.drops(packet):
                 yield packet
         for decoder in decoders.values():
-            yield from decoder.decode(None)
+            yield from decoder.decode(None, self.splices)
         if not any(decoder.count for decoder in decoders.values()):
             raise InputError("contains no frame that can be decoded")
         self.damage.ended_early |= self._stops_short(decoders, end)
@@ -241,8 +243,8 @@ class VideoReader:
         decoder = _Decoder(stream, self.damage)
         for packet in self._packets():
             if packet.stream_index == stream.index:
-                yield from decoder.decode(packet)
-        yield from decoder.decode(None)
+                yield from decoder.decode(packet, self.splices)
+        yield from decoder.decode(None, self.splices)
 
     def _packets(self) -> Iterator[Packet]:
         clock = SourceClock(self.container)
@@ -303,9 +305,36 @@ class _Decoder:
         self.last: int | None = None
         self.matrix: bytes | None = None
         self.step = max(1, round(1 / ((frame_rate(stream) or 30) * stream.time_base)))
+        self.waiting: list[Packet] = []  # the first of them may be corrupt
+        self.splices = 0  # before the first of them
 
-    def decode(self, packet: Packet | None) -> Iterator[Frame]:
-        """Yield the frames that a packet completes, or with None flush the decoder."""
+    def decode(self, packet: Packet | None, splices: int) -> Iterator[Frame]:
+        """Yield the frames that a packet completes, or with None flush the decoder.
+
+        Where recordings were joined, the continuity counter of MPEG-TS jumps, and the demuxer takes one of the last
+        packets before the splice for corrupt. So such a packet waits for the next few.
+
+        Args:
+            packet: The next packet.
+            splices: Number of jumps of the clock up to it.
+        """
+        if not self.waiting:
+            if packet is None or not packet.is_corrupt:
+                yield from self._decode(packet, is_corrupt=False)
+                return
+            self.splices = splices
+        is_joined = packet is not None and packet.is_keyframe and splices > self.splices
+        if packet is not None:
+            self.waiting.append(packet)
+            if not is_joined and len(self.waiting) <= MAX_BEFORE_SPLICE:
+                return
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            yield from self._decode(each, is_corrupt=each.is_corrupt and not is_joined)
+        if packet is None:
+            yield from self._decode(None, is_corrupt=False)
+
+    def _decode(self, packet: Packet | None, is_corrupt: bool) -> Iterator[Frame]:
         self.packets += packet is not None
         if packet is not None and not packet.is_discard:
             self.lost.sent(packet.pts, packet.size, is_keyframe=packet.is_keyframe)
@@ -323,10 +352,9 @@ class _Decoder:
         if packet is None:
             self.damage.packets += max(0, self.lost.count - self.rejected)
         for image in images:
-            yield self._frame(image, is_packet_corrupt=packet is not None and packet.is_corrupt)
+            yield self._frame(image, corrupt=is_corrupt or image.is_corrupt)
 
-    def _frame(self, image: av.VideoFrame, is_packet_corrupt: bool) -> Frame:
-        corrupt = is_packet_corrupt or image.is_corrupt
+    def _frame(self, image: av.VideoFrame, corrupt: bool) -> Frame:
         self.damage.frames += corrupt
         pts = image.pts if image.pts is not None else image.dts
         if self.last is not None:

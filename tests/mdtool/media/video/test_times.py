@@ -329,6 +329,25 @@ def test_a_gap_of_one_stream_alone_stays(tmp_path: Path, hole: str) -> None:
         assert abs((after[-1] - after[0]) - (before[-1] - before[0])) <= 2 * MILLISECOND
 
 
+@pytest.mark.parametrize("count", [24, 25, 31])
+def test_the_last_frames_before_a_join_are_not_damaged(tmp_path: Path, count: int) -> None:
+    whole = make_video(tmp_path / "whole.ts", count, with_sound=True).read_bytes()
+    source, target = tmp_path / "a.ts", tmp_path / "out.ts"
+    source.write_bytes(whole + whole)  # as cat joins them: the continuity counters jump
+    outcome = redact(source, "-o", target)
+    assert outcome.code == 0, outcome.err
+    assert "damaged" not in outcome.err
+    assert len(times_of(target)) == 2 * count
+
+
+def test_a_packet_lost_before_a_join_is_damage(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.ts", 24, with_sound=True).read_bytes()
+    source = tmp_path / "a.ts"
+    lost = 188 * (len(whole) // 188 // 2)
+    source.write_bytes(whole[:lost] + whole[lost + 188 :] + whole)
+    assert redact(source, "-o", tmp_path / "out.ts").code == 1
+
+
 def test_a_short_gap_stays(tmp_path: Path) -> None:
     parts = [part(tmp_path / "0.ts", 1.4), part(tmp_path / "1.ts", 5)]
     source, target = joined(tmp_path / "a.ts", *parts), tmp_path / "out.ts"

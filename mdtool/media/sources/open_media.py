@@ -1,4 +1,7 @@
-"""Opening inputs: detects by content, not by name, whether one is a video, an animation or a still image."""
+"""Opening inputs: detects by content whether one is a video, an animation or a still image.
+
+Only a video of JPEG images one after another is known by its name: its first bytes are those of a photo.
+"""
 
 import hashlib
 import shutil
@@ -31,6 +34,7 @@ from mdtool.media.video.reader import VideoReader
 from mdtool.network.http_client import HttpClient, Limits, read_head
 
 HEAD_BYTES = 64
+JPEG_STREAMS = (".mjpeg", ".mjpg")
 HASH_CHUNK_BYTES = 1 << 20
 MAX_DOWNLOAD_BYTES = 256_000_000  # of an image
 IMAGE_LIMITS = Limits(silent=OPEN_SECONDS, seconds=300.0)
@@ -102,7 +106,7 @@ def open_media(source: Input, stack: ExitStack) -> Media:
     if source.path is None:
         return _from_stdin(stack)
     with _file_errors():
-        if sniff(_head(source.path)):
+        if sniff(_head(source.path)) and source.path.suffix.lower() not in JPEG_STREAMS:
             return _still_or_animated(source.path)
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
 
@@ -131,7 +135,8 @@ def image_bytes(source: Input) -> bytes | None:
                 return None
             data: bytes = stream.read()
             return data
-        if not is_image_header(_head(source.path)) and source.path.suffix.lower() != ".tga":
+        suffix = source.path.suffix.lower()
+        if suffix in JPEG_STREAMS or (not is_image_header(_head(source.path)) and suffix != ".tga"):
             return None
         return source.path.read_bytes()
 

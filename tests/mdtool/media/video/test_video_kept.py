@@ -410,10 +410,12 @@ def test_stills_through_pipes(name: str) -> None:
         assert [f.pts for f in one.decode(video=0)] == [f.pts for f in other.decode(video=0)]
 
 
-@pytest.mark.parametrize("name", ["a.h264", "a.avi", "a.hevc", "a.mpg", "a.gif.nut"])
+@pytest.mark.parametrize("name", ["a.h264", "a.avi", "a.hevc", "a.mpg", "a.gif.nut", "a.mjpeg"])
 def test_files_without_times(tmp_path: Path, name: str) -> None:
-    codecs = {".hevc": "libx265", ".avi": "mpeg4", ".mpg": "mpeg2video"}
-    source = make_video(tmp_path / name, 12, codec=codecs.get(Path(name).suffix, "libx264"), rate=25)
+    codecs = {".hevc": "libx265", ".avi": "mpeg4", ".mpg": "mpeg2video", ".mjpeg": "mjpeg"}
+    suffix = Path(name).suffix
+    layout = "yuvj420p" if suffix == ".mjpeg" else "yuv420p"
+    source = make_video(tmp_path / name, 12, codec=codecs.get(suffix, "libx264"), rate=25, pix_fmt=layout)
     target = tmp_path / "out.mkv"
     outcome = redact(source, "-o", target)
     assert outcome.code == 0, outcome.err

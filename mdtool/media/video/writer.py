@@ -440,6 +440,8 @@ class VideoWriter:
             )
 
         start = frame.pts * frame.time_base
+        if self._muxer == "avi" and start >= 2 * stream.time_base:
+            self.notes.append("late start left out: avi can't hold it, so the first frame is shown from the beginning")
         encoder = create_encoder(stream.codec_context)
         self._encoders[source.index] = VideoEncoder(
             stream, encoder, create_encoder, self._segments, number=source.index, start=start

@@ -96,6 +96,14 @@ def test_times_that_a_container_can_not_hold(tmp_path: Path, name: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.parametrize(("start", "told"), [(0, False), (Fraction(3), True)])
+def test_a_late_start_that_avi_can_not_hold_is_told(tmp_path: Path, start: Fraction, told: bool) -> None:
+    source = make_video(tmp_path / "a.mkv", constant_rate_times(8, start=Fraction(start)), with_sound=True)
+    outcome = redact(source, "-o", tmp_path / "out.avi")
+    assert outcome.code == 0, outcome.err
+    assert ("late start left out" in outcome.err) == told
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov"])
 def test_broadcast_rate(tmp_path: Path, suffix: str) -> None:
     rate = Fraction(30000, 1001)

@@ -11,10 +11,16 @@ from mdtool.interruption import INTERRUPT_EVENT
 POLL_SECONDS = 0.1
 CAN_WAIT = sys.platform != "win32"  # Windows waits for sockets only; there a read is not interrupted
 AT_ONCE: int = getattr(select, "PIPE_BUF", 512)  # bytes that are written without blocking, where there is room for any
+HEAD_BYTES = 68 << 10  # a run-in of an MXF file, or long tags, and what follows them
 
 
 class PipeReader:
-    """A reader of a file descriptor that can't be seeked, which never blocks an interruption."""
+    """A reader of a file descriptor that can't be seeked, which never blocks an interruption.
+
+    Attributes:
+        head: The first bytes of what has arrived so far, up to HEAD_BYTES.
+        length: Number of bytes that have arrived so far.
+    """
 
     def __init__(self, descriptor: int, should_stop: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> None:
         """Wrap an open descriptor.
@@ -26,6 +32,8 @@ class PipeReader:
         self._descriptor = descriptor
         self._should_stop = should_stop
         self._peeked = b""
+        self.head = b""
+        self.length = 0
 
     def peek(self, size: int) -> bytes:
         """Return the next bytes without consuming them; fewer than `size` only at the end."""
@@ -49,7 +57,10 @@ class PipeReader:
         while CAN_WAIT and not select.select([self._descriptor], [], [], POLL_SECONDS)[0]:
             if self._should_stop():
                 return b""
-        return os.read(self._descriptor, size)
+        data = os.read(self._descriptor, size)
+        self.head += data[: HEAD_BYTES - len(self.head)]
+        self.length += len(data)
+        return data
 
 
 class PipeWriter:

@@ -57,7 +57,7 @@ class Damage:
     def __str__(self) -> str:
         parts = [f"damaged frames: {self.frames}"] if self.frames else []
         parts += [f"unreadable packets: {self.packets}"] if self.packets else []
-        parts += ["it ends earlier than its index states"] if self.ended_early else []
+        parts += ["it ends earlier than its header or index states"] if self.ended_early else []
         parts += [self.lost] if self.lost else []
         return ", ".join(parts)
 
@@ -88,7 +88,7 @@ class VideoReader:
         self.container = source if isinstance(source, InputContainer) else _opened(source)
         self.damage = Damage()
         self._failure = failure
-        self._path = source if isinstance(source, Path) else None
+        self._source = None if isinstance(source, InputContainer) else source
         self.start = start_of(self.container)
         self.splices = 0
         self.videos = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -268,7 +268,7 @@ class VideoReader:
 
     def _stops_short(self, decoders: "dict[int, _Decoder]", end: Fraction) -> bool:
         """Return whether less was read than the header or the index states."""
-        if self._path and is_truncated(self._path):
+        if self._source and is_truncated(self._source):
             return True
         kind = self.container.format.name
         if "mov" in kind:

@@ -113,7 +113,7 @@ def test_cut_in_the_middle(tmp_path: Path, suffix: str) -> None:
     source, target = cut(whole, 0.6, f"b{suffix}"), tmp_path / f"out.incomplete{suffix}"
     outcome = redact(source, "-o", tmp_path / f"out{suffix}")
     assert outcome.code == 1
-    assert "ends earlier than its index states" in outcome.err
+    assert "ends earlier than its header or index states" in outcome.err
     assert "b" + suffix in outcome.lines[-1]
     assert str(target) in outcome.lines[-1]
     assert not (tmp_path / f"out{suffix}").exists()
@@ -130,7 +130,24 @@ def test_matroska_without_its_last_moment(tmp_path: Path) -> None:
     assert redact(whole, "-o", tmp_path / "whole.mkv").code == 0
     outcome = redact(cut(whole, 0.7, "b.mkv"), "-o", tmp_path / "out.mkv")
     assert outcome.code == 1
-    assert "ends earlier than its index states" in outcome.err
+    assert "ends earlier than its header or index states" in outcome.err
+    assert not (tmp_path / "out.mkv").exists()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        (".avi", "mpeg4", {}),
+        (".flv", "libx264", {}),
+        (".mkv", "libx264", {}),
+        (".mp4", "libx264", {"movflags": "faststart"}),
+    ],
+)
+def test_standard_input_that_is_cut(tmp_path: Path, suffix: str, codec: str, options: dict[str, str]) -> None:
+    whole = make_video(tmp_path / f"a{suffix}", 24, face=True, codec=codec, options=options)
+    assert redact("-", "-o", tmp_path / "whole.mkv", stdin=whole.read_bytes()).code == 0
+    outcome = redact("-", "-o", tmp_path / "out.mkv", stdin=cut(whole, 0.99, f"b{suffix}").read_bytes())
+    assert (outcome.code, "ends earlier than its header or index states" in outcome.err) == (1, True), outcome.err
     assert not (tmp_path / "out.mkv").exists()
 
 

@@ -1,6 +1,5 @@
 """Process one input of any kind into an output file, which appears only when it is complete."""
 
-import os
 import shutil
 import sys
 import time
@@ -25,7 +24,7 @@ from mdtool.media.video.writer import VideoWriter, muxer_for
 from mdtool.pipeline.image import process_animation, process_image
 from mdtool.pipeline.live_output import process_live
 from mdtool.pipeline.run import OutputOptions, Run
-from mdtool.pipeline.targets import Target, incomplete, unverified
+from mdtool.pipeline.targets import Target, alternatives, check_not_left, incomplete, unverified
 from mdtool.pipeline.video import process_video
 from mdtool.records.run_report import Report
 
@@ -73,8 +72,8 @@ def process_input(
         elif isinstance(target, Address):
             raise UsageError(f"-o {target}: only a live input can be sent to an address; give a file name")
         else:
-            if target:
-                _check_not_left(target, run, overwrite)
+            if target and not overwrite:
+                check_not_left(target, run.verify is not None)
             atomic = stack.enter_context(AtomicFile(target, overwrite)) if target else None
             if atomic:
                 atomic.restrict(source.path)
@@ -137,7 +136,7 @@ def _process_file(media: Media, atomic: AtomicFile | None, target: Path | None, 
     report.target = str(name)
     atomic.commit(name)
     if name == target and atomic.overwrite:
-        for other in _others(target, run):
+        for other in alternatives(target, run.verify is not None):
             other.unlink(missing_ok=True)  # of an earlier run
 
 
@@ -167,17 +166,6 @@ def _verified(output: Path, run: Run, report: Report) -> bool:
         return True
     with run.clock.time("verify"):
         return run.verify(output, report)
-
-
-def _others(target: Path, run: Run) -> list[Path]:
-    """Return the names that an output may have instead."""
-    return [incomplete(target), *([unverified(target)] if run.verify else [])]
-
-
-def _check_not_left(target: Path, run: Run, overwrite: bool) -> None:
-    for other, fault in zip(_others(target, run), ("a part of it is missing", "something is visible"), strict=False):
-        if os.path.lexists(other) and not overwrite:
-            raise OutputError(f"an earlier run has left {other.name}, in which {fault}; --overwrite replaces it")
 
 
 @contextmanager

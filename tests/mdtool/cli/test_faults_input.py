@@ -151,6 +151,32 @@ def test_what_is_incomplete_is_never_taken_for_finished(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["a.mp4"]
 
 
+def test_an_output_of_what_the_input_was_before_is_never_taken_for_finished(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    whole = make_video(folder / "a.mp4", 60, face=True, options={"movflags": "faststart"})
+    make_video(folder / "b.mp4", 3)
+    damaged = cut(whole, 0.6, "cut.mp4")
+    findings = tmp_path / "f.jsonl"
+    assert redact(folder / "a.mp4", folder / "b.mp4", "-o", out, "--findings", findings).code == 0
+    finished = (out / "a.mp4").read_bytes()
+    damaged.replace(folder / "a.mp4")
+    assert redact(folder, "-o", out, "--overwrite").code == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.incomplete.mp4", "a.mp4", "b.mp4"]
+    commands: list[list[str | Path]] = [
+        ["redact"], ["gaze"], ["moderate", "-p", "face", "--action", "blur"], ["render", findings]
+    ]  # fmt: skip
+    for command in commands:
+        again = run(*command, folder, "-o", out)
+        assert again.code == 1, command
+        assert f"{out / 'a.mp4'}: an earlier run has left a.incomplete.mp4, in which a part of it" in again.err
+        assert f"skipped: {out / 'b.mp4'} already exists" in again.err
+        alone = run(*command, folder / "a.mp4", "-o", out / "a.mp4")
+        assert alone.code == 74, command
+        assert "an earlier run has left a.incomplete.mp4, in which a part of it" in alone.err
+    assert (out / "a.mp4").read_bytes() == finished
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_damage_in_the_middle_shows_no_face(tmp_path: Path, suffix: str) -> None:
     """Every picture that comes out is covered, whatever the decoder made of it."""

@@ -62,6 +62,8 @@ def _attempt(source: Input, work: Callable[[Input], ExitCode], console: Console,
         with deferred_interrupts(), library_faults():
             if crash := journal.crash_of(source):
                 raise InputError(crash)
+            if source.failed:
+                raise InputError(source.failed)
             with journal.working(source):
                 return work(source)
     except (BrokenPipeError, ModelUnavailable):  # which end all inputs

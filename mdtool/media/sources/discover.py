@@ -8,7 +8,7 @@ from glob import iglob
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.errors import InputError, NoInputFound, UsageError, read_error_message
 from mdtool.interruption import INTERRUPT_EVENT
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.stdin import open_stdin
@@ -216,8 +216,7 @@ def _walk(top: str, skipped: Container[str], descend: Callable[[str], bool]) -> 
         try:
             files, folders = _names_in(os.path.join(top, folder))
         except OSError as error:
-            failed = f"can't be read: {(error.strerror or str(error)).lower()}"
-            yield Input(Path(top, folder), Path(folder), failed=failed)
+            yield Input(Path(top, folder), Path(folder), failed=read_error_message(error))
             continue
         prefix = f"{folder}/" if folder else ""
         for name in files:

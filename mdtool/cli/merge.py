@@ -1,5 +1,6 @@
 """`mdtool merge`: join the records of shards."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,7 @@ def merge(
     from mdtool.jobs.batch.merge import check_shards, merge_shards
 
     console = Console(quiet)
-    if any(out.exists() and part.exists() and out.samefile(part) for part in parts):
+    if any(os.path.exists(out) and os.path.exists(part) and out.samefile(part) for part in parts):
         raise UsageError(f"{out}: is the first argument, which names the file to write, and a shard too")
     if faults := check_shards(parts):
         for fault in faults[:-1]:

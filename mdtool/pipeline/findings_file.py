@@ -1,5 +1,6 @@
 """Write findings to a JSON Lines file or pipe, read them back, and spool those from stdin for a second reading."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -288,11 +289,11 @@ def open_findings(
         yield stdout.Lines()
     else:
         path = Path(name)
-        if path.exists() and any(other.exists() and path.samefile(other) for other in read):
+        if os.path.exists(path) and any(os.path.exists(other) and path.samefile(other) for other in read):
             raise UsageError(f"{option} {name}: also an input of this command; give another name")
-        if path.is_file() and not overwrite:
+        if os.path.isfile(path) and not overwrite:
             raise OutputError(f"{name}: exists already; --overwrite replaces it")
-        atomic = None if live or (path.exists() and not path.is_file()) else AtomicFile(path, overwrite)
+        atomic = None if live or (os.path.exists(path) and not os.path.isfile(path)) else AtomicFile(path, overwrite)
         with ExitStack() as stack:
             with output_errors_for(name):
                 if atomic:

@@ -52,7 +52,7 @@ def process_input(
         target: File to write, streaming address, or None for stdout.
         run: Where findings come from, the effect, and how to write.
         overwrite: Replace an existing file.
-        media: The source as opened by `open_input`; None to open it here, after the target was checked.
+        media: The source as opened by `open_input`; None to open it here, a pipe after the target was checked.
 
     Returns:
         The report: counts, notes, and seconds per stage.
@@ -66,7 +66,9 @@ def process_input(
     begin = time.perf_counter()
     report = Report(source.name, "-" if target is None else str(target), run.model)
     with output_errors_for(target or "stdout"), ExitStack() as stack:
-        opened = media if media else open_live(source, stack, run.live.duration)
+        opened = media or open_live(source, stack, run.live.duration)
+        if opened is None and source.path:  # what is wrong with a file is said before what is wrong with its output
+            opened = open_media(source, stack)
         if isinstance(opened, LiveReader):
             process_live(opened, target, run, report, overwrite=overwrite)
         elif isinstance(target, Address):
@@ -104,8 +106,8 @@ def check_target(source: Input, target: Path, output_options: OutputOptions, *, 
         InputError, OutputError, UsageError: As `process_input` would raise.
     """
     with output_errors_for(target), ExitStack() as stack:
-        atomic = stack.enter_context(AtomicFile(target, overwrite))
         media = open_media(source, stack)
+        atomic = stack.enter_context(AtomicFile(target, overwrite))
         if isinstance(media, VideoReader):
             muxer = output_options.muxer or muxer_for(target.name)
             VideoWriter(

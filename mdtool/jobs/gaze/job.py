@@ -58,13 +58,13 @@ class HeatmapOutput:
             OutputError: It exists already.
         """
         target = Path(self.output)
-        if self.many or target.is_dir():
+        if self.many or os.path.isdir(target):
             target = target / source.relative.with_name(f"{source.relative.name}.png")
         elif target.suffix.lower() != ".png":
             raise UsageError(f"--heatmap {target}: end the name in .png, or give an existing folder")
         if os.path.lexists(target) and not self.overwrite:
             raise OutputError(f"{target}: exists already; --overwrite replaces it")
-        if source.path and target.exists() and target.samefile(source.path):
+        if source.path and os.path.exists(target) and target.samefile(source.path):
             raise UsageError(f"--heatmap {target}: would replace its input; give another name")
         return target
 

@@ -1,6 +1,7 @@
 """Opening inputs: detects by content, not by name, whether one is a video, an animation or a still image."""
 
 import hashlib
+import os
 import shutil
 import stat
 import sys
@@ -14,7 +15,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, read_error_message
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.spool import spool
@@ -142,7 +143,7 @@ def content_digest(source: Input) -> str:
     Raises:
         InputError: It can't be read.
     """
-    if source.path is None or source.failed or not source.path.is_file():
+    if source.path is None or source.failed or not os.path.isfile(source.path):
         return ""
     if source.member:
         return hashlib.sha256(read_member(source.path, source.member)).hexdigest()
@@ -192,7 +193,7 @@ def _file_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError("there is no such file") from error
     except OSError as error:
-        raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(read_error_message(error)) from error
 
 
 @cache
@@ -298,7 +299,7 @@ def _from_stdin(stack: ExitStack) -> Media:
             file.seek(0)
             stream = file
     except OSError as error:
-        raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(read_error_message(error)) from error
     return stack.enter_context(VideoReader(stream))
 
 

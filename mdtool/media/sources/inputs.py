@@ -117,7 +117,7 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         for source in below:
             found.setdefault(Path(os.path.abspath(source.path or "")), source)
     if not found:
-        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}")
+        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}{note_left_out(named)}")
     return [*found.values(), *unmatched]
 
 
@@ -161,7 +161,24 @@ def _matches(pattern: str) -> Iterator[Input]:
     yield from unreadable
 
 
+def note_left_out(named: Sequence[str]) -> str:
+    """Return what is added to an error about names without an input, if outputs of this program are there."""
+    for name in named:
+        if os.path.isdir(name):
+            paths: Iterator[Path] = _walk(Path(name), [])
+        else:
+            paths = map(Path, glob.iglob(name, recursive=True)) if not parse_address(name) else iter(())
+        for path in paths:
+            if _is_medium(path) and path.stem.endswith(OUTPUT_MARKS):
+                kind = "incomplete outputs" if path.stem.endswith(".incomplete") else "outputs of earlier runs"
+                return f"; {kind}, such as {path.name}, are left out, unless they are named themselves"
+    return ""
+
+
 def is_media_file(path: Path) -> bool:
     """Return whether a path has the suffix of a medium and is neither hidden nor an output of this program."""
-    hidden, is_output = path.name.startswith("."), path.stem.endswith(OUTPUT_MARKS)
-    return not hidden and not is_output and path.suffix.lower() in STILL_SUFFIXES | VIDEO_SUFFIXES
+    return _is_medium(path) and not path.stem.endswith(OUTPUT_MARKS)
+
+
+def _is_medium(path: Path) -> bool:
+    return not path.name.startswith(".") and path.suffix.lower() in STILL_SUFFIXES | VIDEO_SUFFIXES

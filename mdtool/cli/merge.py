@@ -40,7 +40,7 @@ def merge(
             console.error(fault)
         raise MdtoolError(faults[-1])
     counts = merge_shards(out, parts)
-    summary = [f"{counts.added} inputs merged"]
+    summary = [f"{counts.added} input{'s' * (counts.added != 1)} merged"]
     summary += [f"{counts.failed} of them had failed"] if counts.failed else []
     summary += [f"{counts.skipped} already there"] if counts.skipped else []
     console.note(f"{out}: {', '.join(summary)}")

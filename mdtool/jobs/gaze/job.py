@@ -120,7 +120,7 @@ class GazeJob:
         if self.heat:
             self.heat.path_for(source)
         if live:
-            return report_result(self._gaze_live(source, target), self.console)
+            return report_result(self._gaze_live(source, target), self.console, hides=False)
         assert not isinstance(target, Address)
         resuming = resumable(
             source,
@@ -137,7 +137,7 @@ class GazeJob:
                 analyse_part(source, self.part, findings_source)
                 return ExitCode.OK
             report = self._analyse_and_render(source, target, findings_source, work)
-        return report_result(report, self.console)
+        return report_result(report, self.console, hides=False)
 
     def _gaze_live(self, source: Input, target: Target) -> GazeReport:
         """Process a live source in a single pass."""

@@ -147,7 +147,7 @@ class PreviewJob:
         source = self.findings_source
         model = "findings" if isinstance(source, Path) else source.model
         masked, visible = sum(len(cell.masked) for cell in cells), sum(len(cell.visible) for cell in cells)
-        counts = f"{len(cells)} frame{'s' * (len(cells) != 1)} by {model}, {masked} objects masked"
+        counts = f"{len(cells)} frame{'s' * (len(cells) != 1)} by {model}, {masked} object{'s' * (masked != 1)} masked"
         left = f", {visible} left visible" if visible else ""
         record = {
             "schema": "mdtool.preview/1",

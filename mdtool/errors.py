@@ -125,6 +125,11 @@ def output_errors_for(target: object) -> Iterator[None]:
         raise OutputError(f"{target}: {write_error_message(error)}") from error
 
 
+def read_error_message(error: OSError) -> str:
+    """Return why a file or a folder can't be read."""
+    return f"can't be read: {(error.strerror or str(error)).lower()}"
+
+
 def write_error_message(error: OSError) -> str:
     """Return why a file can't be written, and what to do."""
     reasons = {

@@ -80,7 +80,7 @@ def gaze(
     mdtool gaze in.mp4 --report-only --jsonl - | jq -c .mutual
     """
     from mdtool.cli.values import check_forced, check_not_blank, check_outputs
-    from mdtool.errors import UsageError
+    from mdtool.errors import ExitCode, UsageError
     from mdtool.jobs.gaze.detector import FACE, GazeAveraging, gaze_detector
     from mdtool.jobs.gaze.job import GazeJob, HeatmapOutput
     from mdtool.media.sources.inputs import find_inputs
@@ -145,4 +145,6 @@ def gaze(
             part_of(ctx),
         )
         code = job.run(sources)
+        if code == ExitCode.CANT_WRITE:
+            raise typer.Exit(code)  # in here, so that a part of the records gets no name
     raise typer.Exit(code)

@@ -1,5 +1,6 @@
 """`mdtool merge`: join the records of shards."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,14 +33,14 @@ def merge(
     from mdtool.jobs.batch.merge import check_shards, merge_shards
 
     console = Console(quiet)
-    if any(out.exists() and part.exists() and out.samefile(part) for part in parts):
+    if any(os.path.exists(out) and os.path.exists(part) and out.samefile(part) for part in parts):
         raise UsageError(f"{out}: is the first argument, which names the file to write, and a shard too")
     if faults := check_shards(parts):
         for fault in faults[:-1]:
             console.error(fault)
         raise MdtoolError(faults[-1])
     counts = merge_shards(out, parts)
-    summary = [f"{counts.added} inputs merged"]
+    summary = [f"{counts.added} input{'s' * (counts.added != 1)} merged"]
     summary += [f"{counts.failed} of them had failed"] if counts.failed else []
     summary += [f"{counts.skipped} already there"] if counts.skipped else []
     console.note(f"{out}: {', '.join(summary)}")

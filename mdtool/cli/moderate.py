@@ -200,7 +200,7 @@ def moderate(
     from contextlib import ExitStack
 
     from mdtool.cli.values import check_findings_in, check_forced, check_outputs, check_report, parsed, parsed_regions
-    from mdtool.errors import UsageError
+    from mdtool.errors import ExitCode, UsageError
     from mdtool.jobs.moderate.job import ModerateJob, check_rules
     from mdtool.jobs.moderate.policy_selection import PromptRules, choose_policy
     from mdtool.jobs.recorded_findings import check_selection
@@ -271,4 +271,6 @@ def moderate(
             part=part_of(ctx),
         )
         code = moderating.run(sources, f"Moderation: {policy or ', '.join(prompt)}")
+        if code == ExitCode.CANT_WRITE:
+            raise typer.Exit(code)  # in here, so that a part of the records gets no name
     raise typer.Exit(code)

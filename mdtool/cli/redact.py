@@ -130,6 +130,7 @@ def redact(
     mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
     from mdtool.cli.values import check_exclusive, check_findings_in, check_forced, check_outputs, parsed
+    from mdtool.errors import ExitCode
     from mdtool.jobs.recorded_findings import check_selection, models_in, prompts_in, rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
@@ -208,4 +209,6 @@ def redact(
             part=part_of(ctx),
         )
         code = job.run(sources)
+        if code == ExitCode.CANT_WRITE:
+            raise typer.Exit(code)  # in here, so that a part of the records gets no name
     raise typer.Exit(code)

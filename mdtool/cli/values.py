@@ -83,7 +83,7 @@ def check_report(report: Path | None, written: Sequence[str | None], read: Seque
         raise UsageError("--report -: a report can't go to stdout; give a file name such as report.html")
     if os.path.abspath(report) in [os.path.abspath(name) for name in written if name and name != "-"]:
         raise UsageError(f"--report {report}: also another output; give another name")
-    if report.exists() and any(other.exists() and report.samefile(other) for other in read):
+    if os.path.exists(report) and any(os.path.exists(other) and report.samefile(other) for other in read):
         raise UsageError(f"--report {report}: is an input of this command; give another name")
 
 

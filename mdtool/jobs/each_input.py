@@ -62,6 +62,8 @@ def _attempt(source: Input, work: Callable[[Input], ExitCode], console: Console,
         with deferred_interrupts(), library_faults():
             if crash := journal.crash_of(source):
                 raise InputError(crash)
+            if source.failed:
+                raise InputError(source.failed)
             with journal.working(source):
                 return work(source)
     except (BrokenPipeError, ModelUnavailable):  # which end all inputs
@@ -107,20 +109,28 @@ def progress_reporter(console: Console, done: str = "") -> Callable[[Report, int
     return progress
 
 
-def report_result(report: Report, console: Console) -> ExitCode:
-    """Print the summary of one input, and return its exit code."""
+def report_result(report: Report, console: Console, *, hides: bool = True) -> ExitCode:
+    """Print the summary of one input, and return its exit code.
+
+    Args:
+        report: The run report of the input.
+        console: Where to print.
+        hides: Whether the job is there to hide something.
+    """
     summarise(report, console)
     if report.incomplete:
-        console.error(f"{report.source}: {report.incomplete}; {what_was_made(report)}")
+        made = what_was_made(report, hides) or "what could be read was analysed"
+        console.error(f"{report.source}: {report.incomplete}; {made}")
         return ExitCode.SOME_FAILED
     return ExitCode.OK
 
 
-def what_was_made(report: Report) -> str:
-    """Return what became of an input that could be read only in part."""
+def what_was_made(report: Report, hides: bool) -> str:
+    """Return what became of an input that could be read only in part; empty if no output was written."""
     if ".incomplete" in PurePath(report.target).suffixes:
-        return f"what could be read is in {report.target}, where what should be hidden may show"
-    return "the output holds what could be read"
+        warning = ", where what should be hidden may show" if hides else ""
+        return f"what could be read is in {report.target}{warning}"
+    return "the output holds what could be read" if report.target else ""
 
 
 def summarise(report: Report, console: Console, record: dict[str, Any] | None = None) -> None:

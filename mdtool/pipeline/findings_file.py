@@ -1,5 +1,6 @@
 """Write findings to a JSON Lines file or pipe, read them back, and spool those from stdin for a second reading."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mdtool import stdout
-from mdtool.errors import InputError, OutputError, UsageError, output_errors_for
+from mdtool.errors import InputError, OutputError, UsageError, output_errors_for, write_error_message
 from mdtool.media.files import stdin
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.files.spool import spool
@@ -266,7 +267,8 @@ def open_findings(
 ) -> Iterator[Lines | None]:
     """Open a file to write findings to.
 
-    A regular file appears when it is complete; a pipe or device is written line by line.
+    A regular file appears when it is complete: not if a line could not be written, there is no line, or the block
+    raises. A pipe or device is written line by line.
 
     Args:
         name: Path of the file; "-" for stdout, None for no file.
@@ -288,11 +290,11 @@ def open_findings(
         yield stdout.Lines()
     else:
         path = Path(name)
-        if path.exists() and any(other.exists() and path.samefile(other) for other in read):
+        if os.path.exists(path) and any(os.path.exists(other) and path.samefile(other) for other in read):
             raise UsageError(f"{option} {name}: also an input of this command; give another name")
-        if path.is_file() and not overwrite:
+        if os.path.isfile(path) and not overwrite:
             raise OutputError(f"{name}: exists already; --overwrite replaces it")
-        atomic = None if live or (path.exists() and not path.is_file()) else AtomicFile(path, overwrite)
+        atomic = None if live or (os.path.exists(path) and not os.path.isfile(path)) else AtomicFile(path, overwrite)
         with ExitStack() as stack:
             with output_errors_for(name):
                 if atomic:
@@ -300,14 +302,41 @@ def open_findings(
                 file = (atomic.part if atomic else path).open(
                     "w", encoding="utf-8", errors="backslashreplace", buffering=1
                 )
+            lines = _Lines(file)
             try:
-                yield file
+                yield lines
+                if lines.failure:  # of one of several inputs: what the others have is not all either
+                    raise OutputError(f"{name}: {write_error_message(lines.failure)}") from lines.failure
             except BaseException:
                 with suppress(OSError):
                     file.close()
                 raise
-            # closing repeats the error of a line that could not be written, which was reported already
-            with output_errors_for(name), suppress(OSError):
+            with output_errors_for(name):
                 file.close()
-                if atomic:
+                if atomic and not lines.is_empty:
                     atomic.commit()
+
+
+class _Lines:
+    """The lines of a file, which takes no more of them after one that could not be written.
+
+    Attributes:
+        failure: Why a line could not be written, if so.
+        is_empty: There is no line.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+        self.is_empty = True
+
+    def write(self, text: str, /) -> None:
+        """Write a line. Raises OSError."""
+        if self.failure:
+            raise self.failure
+        try:
+            self._file.write(text)
+        except OSError as error:
+            self.failure = error
+            raise
+        self.is_empty = False

@@ -203,9 +203,11 @@ class LiveAnnotator:
         """Return one line of statistics: delay, dropped and late frames, reconnections."""
         latency, reader = self.latency, self.reader
         parts = [f"delay {latency.total / max(1, latency.frames):.2f} s, at most {latency.maximum:.2f} s"]
-        parts += [f"{reader.dropped} frames dropped to keep up"] if reader.dropped else []
+        parts += [f"{reader.dropped} frame{'s' * (reader.dropped != 1)} dropped to keep up"] if reader.dropped else []
         outcome = "masked whole" if self.blank_late else "left unchanged"
-        parts += [f"{latency.late} frames {outcome}: not analysed in time"] if latency.late else []
+        parts += (
+            [f"{latency.late} frame{'s' * (latency.late != 1)} {outcome}: not analysed in time"] if latency.late else []
+        )
         times = "once" if reader.reconnects == 1 else f"{reader.reconnects} times"
         parts += [f"reconnected {times}"] if reader.reconnects else []
         return ", ".join(parts)

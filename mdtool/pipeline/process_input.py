@@ -1,6 +1,5 @@
 """Process one input of any kind into an output file, which appears only when it is complete."""
 
-import os
 import shutil
 import sys
 import time
@@ -25,7 +24,7 @@ from mdtool.media.video.writer import VideoWriter, muxer_for
 from mdtool.pipeline.image import process_animation, process_image
 from mdtool.pipeline.live_output import process_live
 from mdtool.pipeline.run import OutputOptions, Run
-from mdtool.pipeline.targets import Target, incomplete, unverified
+from mdtool.pipeline.targets import Target, alternatives, check_not_left, incomplete, unverified
 from mdtool.pipeline.video import process_video
 from mdtool.records.run_report import Report
 
@@ -53,7 +52,7 @@ def process_input(
         target: File to write, streaming address, or None for stdout.
         run: Where findings come from, the effect, and how to write.
         overwrite: Replace an existing file.
-        media: The source as opened by `open_input`; None to open it here, after the target was checked.
+        media: The source as opened by `open_input`; None to open it here, a pipe after the target was checked.
 
     Returns:
         The report: counts, notes, and seconds per stage.
@@ -67,14 +66,16 @@ def process_input(
     begin = time.perf_counter()
     report = Report(source.name, "-" if target is None else str(target), run.model)
     with output_errors_for(target or "stdout"), ExitStack() as stack:
-        opened = media if media else open_live(source, stack, run.live.duration)
+        opened = media or open_live(source, stack, run.live.duration)
+        if opened is None and source.path:  # what is wrong with a file is said before what is wrong with its output
+            opened = open_media(source, stack)
         if isinstance(opened, LiveReader):
             process_live(opened, target, run, report, overwrite=overwrite)
         elif isinstance(target, Address):
             raise UsageError(f"-o {target}: only a live input can be sent to an address; give a file name")
         else:
-            if target:
-                _check_not_left(target, run, overwrite)
+            if target and not overwrite:
+                check_not_left(target, run.verify is not None)
             atomic = stack.enter_context(AtomicFile(target, overwrite)) if target else None
             if atomic:
                 atomic.restrict(source.path)
@@ -105,8 +106,8 @@ def check_target(source: Input, target: Path, output_options: OutputOptions, *, 
         InputError, OutputError, UsageError: As `process_input` would raise.
     """
     with output_errors_for(target), ExitStack() as stack:
-        atomic = stack.enter_context(AtomicFile(target, overwrite))
         media = open_media(source, stack)
+        atomic = stack.enter_context(AtomicFile(target, overwrite))
         if isinstance(media, VideoReader):
             muxer = output_options.muxer or muxer_for(target.name)
             VideoWriter(
@@ -137,7 +138,7 @@ def _process_file(media: Media, atomic: AtomicFile | None, target: Path | None, 
     report.target = str(name)
     atomic.commit(name)
     if name == target and atomic.overwrite:
-        for other in _others(target, run):
+        for other in alternatives(target, run.verify is not None):
             other.unlink(missing_ok=True)  # of an earlier run
 
 
@@ -167,17 +168,6 @@ def _verified(output: Path, run: Run, report: Report) -> bool:
         return True
     with run.clock.time("verify"):
         return run.verify(output, report)
-
-
-def _others(target: Path, run: Run) -> list[Path]:
-    """Return the names that an output may have instead."""
-    return [incomplete(target), *([unverified(target)] if run.verify else [])]
-
-
-def _check_not_left(target: Path, run: Run, overwrite: bool) -> None:
-    for other, fault in zip(_others(target, run), ("a part of it is missing", "something is visible"), strict=False):
-        if os.path.lexists(other) and not overwrite:
-            raise OutputError(f"an earlier run has left {other.name}, in which {fault}; --overwrite replaces it")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Resume interrupted work on a long video."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,7 +58,7 @@ def resumable(
     if target is None and side_output:
         output = side_output.with_name(f"{side_output.name}.{source.relative.name}")
     findings = findings_source if isinstance(findings_source, Path) else None
-    long_enough = duration >= MIN_SECONDS and source.path and source.path.is_file()
+    long_enough = duration >= MIN_SECONDS and source.path and os.path.isfile(source.path)
     if not isinstance(output, Path) or not long_enough or not _is_reusable(findings):
         yield findings_source, None
         return
@@ -90,7 +91,7 @@ def seconds_of(media: object) -> float:
 
 def seconds_of_file(source: Input) -> float:
     """Return the duration of a video file in seconds; 0 for anything else, and for what can't be read."""
-    if source.path is None or not source.path.is_file():
+    if source.path is None or not os.path.isfile(source.path):
         return 0.0
     try:
         with source.path.open("rb") as file:
@@ -104,4 +105,4 @@ def seconds_of_file(source: Input) -> float:
 
 def _is_reusable(findings: Path | None) -> bool:
     """Return False for piped findings, which a later run can't identify."""
-    return findings is None or findings.is_file()
+    return findings is None or os.path.isfile(findings)

@@ -105,7 +105,8 @@ class Targets:
         Raises:
             UsageError: The target is the source itself.
             InputError: The target exists, and outputs are verified.
-            OutputError: The target belongs to another input, or its folder can't be made.
+            OutputError: The target belongs to another input, its folder can't be made, or the latest run has left what
+                it could make under another name.
         """
         if not isinstance(target, Path):
             return True
@@ -116,6 +117,11 @@ class Targets:
         if target in self.taken:
             raise OutputError(f"{target}: is already the output of another input; process them into separate folders")
         self.taken.add(target)
+        if not self.overwrite and not (source.address and source.address.is_real_time):
+            try:
+                check_not_left(target, verifies)
+            except OutputError as error:
+                raise OutputError(f"{target}: {error}") from error
         if self.many:
             if not self.overwrite and os.path.lexists(target):
                 if verifies:
@@ -144,6 +150,23 @@ def unverified(target: Path) -> Path:
 def incomplete(target: Path) -> Path:
     """Return the name of what could be made of an input that can't be read to its end: NAME.incomplete.EXT."""
     return target.with_name(f"{target.stem}.incomplete{target.suffix}")
+
+
+def alternatives(target: Path, verifies: bool) -> list[Path]:
+    """Return the names that an output may have instead."""
+    return [incomplete(target), *([unverified(target)] if verifies else [])]
+
+
+def check_not_left(target: Path, verifies: bool) -> None:
+    """Raise OutputError if the latest run has left its output under another name than the target.
+
+    A finished output may lie beside it: that is of an earlier state of the input.
+    """
+    for other, fault in zip(
+        alternatives(target, verifies), ("a part of it is missing", "something is visible"), strict=False
+    ):
+        if os.path.lexists(other):
+            raise OutputError(f"an earlier run has left {other.name}, in which {fault}; --overwrite replaces it")
 
 
 def is_many(sources: Sequence[Input], named: Sequence[str]) -> bool:

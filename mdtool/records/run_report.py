@@ -96,7 +96,7 @@ class Report:
         parts.append(f"{self.keyframes} analysed by {self.model}{why}")
         parts.append(f"{len(self.tracks)} object{'s' * (len(self.tracks) != 1)}")
         if self.hidden:
-            parts.append(f"{self.hidden} frames {self.unjudged}")
+            parts.append(f"{self.hidden} frame{'s' * (self.hidden != 1)} {self.unjudged}")
         if self.verification:
             parts.append(self.verification.text())
         parts.append(f"{self.seconds:.1f} s")

@@ -329,7 +329,7 @@ class Coordinator:
         self._progress.failed += 1
         limit = self._plan.limits.errors
         if limit is not None and self._progress.failed > limit:
-            raise MdtoolError(f"stopped: more than {limit} inputs failed")
+            raise MdtoolError(f"stopped: more than {limit} input{'s' * (limit != 1)} failed")
 
     # -- writing
 

@@ -58,13 +58,13 @@ class HeatmapOutput:
             OutputError: It exists already.
         """
         target = Path(self.output)
-        if self.many or target.is_dir():
+        if self.many or os.path.isdir(target):
             target = target / source.relative.with_name(f"{source.relative.name}.png")
         elif target.suffix.lower() != ".png":
             raise UsageError(f"--heatmap {target}: end the name in .png, or give an existing folder")
         if os.path.lexists(target) and not self.overwrite:
             raise OutputError(f"{target}: exists already; --overwrite replaces it")
-        if source.path and target.exists() and target.samefile(source.path):
+        if source.path and os.path.exists(target) and target.samefile(source.path):
             raise UsageError(f"--heatmap {target}: would replace its input; give another name")
         return target
 
@@ -120,7 +120,7 @@ class GazeJob:
         if self.heat:
             self.heat.path_for(source)
         if live:
-            return report_result(self._gaze_live(source, target), self.console)
+            return report_result(self._gaze_live(source, target), self.console, hides=False)
         assert not isinstance(target, Address)
         resuming = resumable(
             source,
@@ -137,7 +137,7 @@ class GazeJob:
                 analyse_part(source, self.part, findings_source)
                 return ExitCode.OK
             report = self._analyse_and_render(source, target, findings_source, work)
-        return report_result(report, self.console)
+        return report_result(report, self.console, hides=False)
 
     def _gaze_live(self, source: Input, target: Target) -> GazeReport:
         """Process a live source in a single pass."""

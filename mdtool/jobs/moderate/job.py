@@ -250,8 +250,9 @@ class ModerateJob:
         """Write the moderated copy, and add its report to that of the first pass."""
         moderation = Moderation(self.policy, policy_result, self.colour)
         if policy_result.verdict.unjudged:
-            masked = ", and are masked whole" if self.policy.hides else ""
-            report.notes.append(f"{_frames(policy_result.verdict.unjudged)} could not be judged{masked}")
+            count = policy_result.verdict.unjudged
+            masked = f", and {'is' if count == 1 else 'are'} masked whole" if self.policy.hides else ""
+            report.notes.append(f"{_frames(count)} could not be judged{masked}")
         cut = moderation.edit.cut
         if cut and all(cut.contains(record.info.time) for record in records(findings)):
             report.notes.append("every frame is cut: no output is written")
@@ -281,8 +282,9 @@ class ModerateJob:
                     self.console.note(f"{report.source}: {_line(ruling)}")
         summarise(report, self.console, _record(report, verdict))
         if report.incomplete:
-            made = "" if self.report_only else f", and {what_was_made(report)}"
-            self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged{made}")
+            made = what_was_made(report, self.policy.hides)
+            said = f"only what could be read was judged{f', and {made}' if made else ''}"
+            self.console.error(f"{report.source}: {report.incomplete}; {said}")
             return ExitCode.SOME_FAILED
         return self._exit_code(verdict)
 

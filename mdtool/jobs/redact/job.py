@@ -79,8 +79,7 @@ class RedactJob:
         check = content_check(source, self.console, self.force_findings)
         with ExitStack() as stack:
             # Opening a pipe or a stream may block: it is opened later, after the check that the output can be written.
-            is_file = source.path is not None and source.path.is_file()
-            media = open_input(source, stack, self.live.duration) if is_file else None
+            media = open_input(source, stack, self.live.duration) if source.path else None
             resuming = resumable(
                 source,
                 target,

@@ -101,6 +101,8 @@ class PreviewJob:
     def _examples(self, source: Input, count: int) -> Iterator[Example]:
         if is_live(source):
             raise InputError("is a live source; --preview takes files")
+        if source.failed:
+            raise InputError(source.failed)
         with ExitStack() as stack:
             local = spooled(source, stack)
             if isinstance(self.findings_source, Path):
@@ -145,7 +147,7 @@ class PreviewJob:
         source = self.findings_source
         model = "findings" if isinstance(source, Path) else source.model
         masked, visible = sum(len(cell.masked) for cell in cells), sum(len(cell.visible) for cell in cells)
-        counts = f"{len(cells)} frame{'s' * (len(cells) != 1)} by {model}, {masked} objects masked"
+        counts = f"{len(cells)} frame{'s' * (len(cells) != 1)} by {model}, {masked} object{'s' * (masked != 1)} masked"
         left = f", {visible} left visible" if visible else ""
         record = {
             "schema": "mdtool.preview/1",
@@ -214,7 +216,7 @@ def _frames(
 def _check_target(target: Path | None, sources: Sequence[Input], overwrite: bool) -> None:
     if target is None or not os.path.lexists(target):
         return
-    if any(source.path and source.path.exists() and target.samefile(source.path) for source in sources):
+    if any(source.path and os.path.exists(source.path) and target.samefile(source.path) for source in sources):
         raise UsageError(f"-o {target}: the preview would replace an input; give another name")
     if not overwrite:
         raise OutputError(f"{target}: exists already; --overwrite replaces it")

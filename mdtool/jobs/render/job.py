@@ -9,6 +9,7 @@ from mdtool.console import Console
 from mdtool.errors import ExitCode, NoInputFound
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.recorded_findings import content_check, recorded
+from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.process_input import process_input
 from mdtool.pipeline.run import Effect, OutputOptions, Run
@@ -39,7 +40,8 @@ class RenderJob:
         check = content_check(source, self.console, self.force_findings)
         findings = recorded(self.findings, source, self.targets, check=check, transform=self.selection.apply)
         run = Run(findings, self.effect, self.output_options, progress=progress_reporter(self.console))
-        return report_result(process_input(source, target, run, overwrite=self.targets.overwrite), self.console)
+        report = process_input(source, target, run, overwrite=self.targets.overwrite)
+        return report_result(report, self.console, hides=isinstance(self.effect, Redaction))
 
 
 def sources_of(contents: FindingsContents, console: Console) -> list[Input]:

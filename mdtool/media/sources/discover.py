@@ -8,14 +8,14 @@ from glob import iglob
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.errors import InputError, NoInputFound, UsageError, read_error_message
 from mdtool.interruption import INTERRUPT_EVENT
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.stdin import open_stdin
 from mdtool.media.image.decode_image import IMAGE_SUFFIXES
 from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.archive import ARCHIVE_SUFFIXES, is_archive, members
-from mdtool.media.sources.inputs import OUTPUT_MARKS, VIDEO_SUFFIXES, Input
+from mdtool.media.sources.inputs import OUTPUT_MARKS, VIDEO_SUFFIXES, Input, note_left_out
 from mdtool.media.sources.object_store import is_object, objects_below
 from mdtool.media.sources.patterns import MAGIC, Filter, Glob
 from mdtool.media.sources.shard import Shard
@@ -92,7 +92,8 @@ def _discover(selection: Selection, patterns: Filter, names: PipeReader | None, 
         yield from (one for one in missed if selection.shard is None or selection.shard.has(one))
     else:
         searched = [*selection.named, *(["the list of files"] if selection.files_from else [])]
-        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, searched))}")
+        found_none = f"no image or video in {', '.join(map(without_secrets, searched))}"
+        raise NoInputFound(f"{found_none}{note_left_out(selection.named)}")
 
 
 def _from_arguments(named: Sequence[str], patterns: Filter, unmatched: list[str]) -> Iterator[Input]:
@@ -216,8 +217,7 @@ def _walk(top: str, skipped: Container[str], descend: Callable[[str], bool]) -> 
         try:
             files, folders = _names_in(os.path.join(top, folder))
         except OSError as error:
-            failed = f"can't be read: {(error.strerror or str(error)).lower()}"
-            yield Input(Path(top, folder), Path(folder), failed=failed)
+            yield Input(Path(top, folder), Path(folder), failed=read_error_message(error))
             continue
         prefix = f"{folder}/" if folder else ""
         for name in files:

@@ -2,13 +2,14 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdtool.errors import NoInputFound, UsageError
+from mdtool.errors import NoInputFound, UsageError, read_error_message
 from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.object_store import is_object, objects_below
+from mdtool.media.sources.patterns import Glob
 from mdtool.network.urls import without_secrets
 
 # fmt: off
@@ -80,7 +81,8 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
     """Return the inputs that names stand for, each file once.
 
     Hidden files and outputs of this program are skipped in folders and globs. A glob without a match is an input that
-    fails when it is opened, where other names have some: a mistyped one must not go unnoticed.
+    fails when it is opened, where other names have some: a mistyped one must not go unnoticed. A folder that can't be
+    read is an input with `failed` set.
 
     Args:
         named: Files, folders (searched recursively), globs, URLs, cameras, or "-" alone for stdin.
@@ -115,18 +117,36 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         for source in below:
             found.setdefault(Path(os.path.abspath(source.path or "")), source)
     if not found:
-        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}")
+        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}{note_left_out(named)}")
     return [*found.values(), *unmatched]
 
 
 def _in_folder(folder: Path) -> Iterator[Input]:
-    """Yield the media files below a folder. Symbolic links to folders are not followed, as they may form loops."""
-    for at, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(at, name)
-            if is_media_file(path):
-                yield Input(path, path.relative_to(folder))
+    """Yield the media files below a folder, and the folders that can't be read."""
+    unreadable: list[Input] = []
+    for path in _walk(folder, unreadable):
+        if is_media_file(path):
+            yield Input(path, path.relative_to(folder))
+    yield from unreadable
+
+
+def _walk(top: Path, unreadable: list[Input], enters: Callable[[str], bool] = lambda folder: True) -> Iterator[Path]:
+    """Yield the files below a folder. Symbolic links to folders are not followed, as they may form loops.
+
+    Args:
+        top: The folder.
+        unreadable: Takes the folders that can't be read.
+        enters: Whether to enter a folder, given relative to `top`.
+    """
+
+    def note(error: OSError) -> None:
+        path = Path(error.filename)
+        unreadable.append(Input(path, path.relative_to(top), failed=read_error_message(error)))
+
+    for at, folders, files in os.walk(top, onerror=note):
+        below = Path(at).relative_to(top)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and enters((below / name).as_posix()))
+        yield from (Path(at, name) for name in sorted(files))
 
 
 def _matches(pattern: str) -> Iterator[Input]:
@@ -134,9 +154,31 @@ def _matches(pattern: str) -> Iterator[Input]:
         path = Path(name)
         if os.path.isfile(path) and is_media_file(path):
             yield Input(path, Path(path.name))
+    pattern_parts, unreadable = Glob(pattern), list[Input]()
+    if os.path.isdir(pattern_parts.folder):
+        for _ in _walk(Path(pattern_parts.folder), unreadable, pattern_parts.may_match_below):
+            pass  # glob.glob does not tell which folders it could not read
+    yield from unreadable
+
+
+def note_left_out(named: Sequence[str]) -> str:
+    """Return what is added to an error about names without an input, if outputs of this program are there."""
+    for name in named:
+        if os.path.isdir(name):
+            paths: Iterator[Path] = _walk(Path(name), [])
+        else:
+            paths = map(Path, glob.iglob(name, recursive=True)) if not parse_address(name) else iter(())
+        for path in paths:
+            if _is_medium(path) and path.stem.endswith(OUTPUT_MARKS):
+                kind = "incomplete outputs" if path.stem.endswith(".incomplete") else "outputs of earlier runs"
+                return f"; {kind}, such as {path.name}, are left out, unless they are named themselves"
+    return ""
 
 
 def is_media_file(path: Path) -> bool:
     """Return whether a path has the suffix of a medium and is neither hidden nor an output of this program."""
-    hidden, is_output = path.name.startswith("."), path.stem.endswith(OUTPUT_MARKS)
-    return not hidden and not is_output and path.suffix.lower() in STILL_SUFFIXES | VIDEO_SUFFIXES
+    return _is_medium(path) and not path.stem.endswith(OUTPUT_MARKS)
+
+
+def _is_medium(path: Path) -> bool:
+    return not path.name.startswith(".") and path.suffix.lower() in STILL_SUFFIXES | VIDEO_SUFFIXES

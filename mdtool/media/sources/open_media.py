@@ -4,6 +4,7 @@ Only a video of JPEG images one after another is known by its name: its first by
 """
 
 import hashlib
+import os
 import shutil
 import stat
 import sys
@@ -17,7 +18,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, read_error_message
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.spool import spool
@@ -147,7 +148,7 @@ def content_digest(source: Input) -> str:
     Raises:
         InputError: It can't be read.
     """
-    if source.path is None or source.failed or not source.path.is_file():
+    if source.path is None or source.failed or not os.path.isfile(source.path):
         return ""
     if source.member:
         return hashlib.sha256(read_member(source.path, source.member)).hexdigest()
@@ -197,7 +198,7 @@ def _file_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError("there is no such file") from error
     except OSError as error:
-        raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(read_error_message(error)) from error
 
 
 @cache
@@ -303,7 +304,7 @@ def _from_stdin(stack: ExitStack) -> Media:
             file.seek(0)
             stream = file
     except OSError as error:
-        raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(read_error_message(error)) from error
     return stack.enter_context(VideoReader(stream))
 
 

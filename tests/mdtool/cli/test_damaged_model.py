@@ -76,7 +76,7 @@ def test_no_command_answers(command: list[str], damaged: Path, place: Path) -> N
 def test_a_frame_is_masked_whole_where_that_is_wanted(damaged: Path, place: Path) -> None:
     outcome = run("redact", "a.png", "-o", "out.png", "--on-error", "blank", "--model", damaged, cwd=place)
     assert outcome.code == 0
-    assert "1 frames masked whole" in outcome.err
+    assert "1 frame masked whole" in outcome.err
     assert len(np.unique(np.asarray(Image.open(place / "out.png").convert("RGB")).reshape(-1, 3), axis=0)) == 1
 
 

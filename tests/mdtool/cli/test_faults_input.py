@@ -168,6 +168,84 @@ def test_what_is_incomplete_is_never_taken_for_finished(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["a.mp4"]
 
 
+def test_an_output_of_what_the_input_was_before_is_never_taken_for_finished(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    whole = make_video(folder / "a.mp4", 60, face=True, options={"movflags": "faststart"})
+    make_video(folder / "b.mp4", 3)
+    damaged = cut(whole, 0.6, "cut.mp4")
+    findings = tmp_path / "f.jsonl"
+    assert redact(folder / "a.mp4", folder / "b.mp4", "-o", out, "--findings", findings).code == 0
+    finished = (out / "a.mp4").read_bytes()
+    damaged.replace(folder / "a.mp4")
+    assert redact(folder, "-o", out, "--overwrite").code == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.incomplete.mp4", "a.mp4", "b.mp4"]
+    commands: list[list[str | Path]] = [
+        ["redact"], ["gaze"], ["moderate", "-p", "face", "--action", "blur"], ["render", findings]
+    ]  # fmt: skip
+    for command in commands:
+        again = run(*command, folder, "-o", out)
+        assert again.code == 1, command
+        assert f"{out / 'a.mp4'}: an earlier run has left a.incomplete.mp4, in which a part of it" in again.err
+        assert f"skipped: {out / 'b.mp4'} already exists" in again.err
+        alone = run(*command, folder / "a.mp4", "-o", out / "a.mp4")
+        assert alone.code == 74, command
+        assert "an earlier run has left a.incomplete.mp4, in which a part of it" in alone.err
+    assert (out / "a.mp4").read_bytes() == finished
+
+
+def test_what_is_said_of_an_input_that_ends_early_is_so(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.mp4", 60, face=True, options={"movflags": "faststart"})
+    findings = tmp_path / "f.jsonl"
+    assert redact(whole, "-o", tmp_path / "out.mp4", "--findings", findings).code == 0
+    source = cut(whole, 0.6, "a.mp4")
+    shown, kept = "where what should be hidden may show", "the output holds what could be read"
+    moderating = ["moderate", "-p", "face", "--action"]
+    commands: list[tuple[list[str | Path], bool, bool]] = [
+        (["redact"], True, True),
+        (["gaze"], True, False),
+        (["gaze", "--report-only"], False, False),
+        ([*moderating, "blur"], True, True),
+        ([*moderating, "blur", "--report-only"], False, False),
+        ([*moderating, "cut", "--json"], False, False),  # all of it
+    ]
+    for number, (command, writes, hides) in enumerate(commands):
+        target = tmp_path / f"{number}.mp4"
+        to: list[str | Path] = [] if "--report-only" in command else ["-o", target]
+        outcome = run(*command, source, *to)
+        assert outcome.code == 1, command
+        assert (f"is in {tmp_path / f'{number}.incomplete.mp4'}" in outcome.lines[-1]) == writes, command
+        assert (shown in outcome.lines[-1]) == hides, command
+        assert kept not in outcome.err, command
+        assert target.with_name(f"{number}.incomplete.mp4").exists() == writes, command
+    piped = run("gaze", source, "-o", "-")
+    assert kept in piped.err
+
+
+@pytest.mark.parametrize("style", ["boxes", "solid"])
+def test_only_a_style_that_hides_warns_of_what_may_show(tmp_path: Path, style: str) -> None:
+    whole = make_video(tmp_path / "whole.mp4", 60, face=True, options={"movflags": "faststart"})
+    source, findings = cut(whole, 0.6, "a.mp4"), tmp_path / "f.jsonl"
+    assert redact(source, "-o", tmp_path / "out.mp4", "--findings", findings).code == 1
+    outcome = run("render", findings, source, "--style", style, "-o", tmp_path / "drawn.mp4")
+    assert outcome.code == 1
+    assert "what could be read is in" in outcome.lines[-1]
+    assert ("where what should be hidden may show" in outcome.lines[-1]) == (style == "solid")
+
+
+@pytest.mark.parametrize("command", [["redact"], ["gaze"], ["moderate", "-p", "face"], ["detect"]])
+def test_a_folder_of_incomplete_outputs_alone_is_said_to_be_one(tmp_path: Path, command: list[str]) -> None:
+    make_video(tmp_path / "a.incomplete.mp4", 3)
+    for name in (str(tmp_path), f"{tmp_path}/*.mp4"):
+        outcome = run(*command, name, *(["face"] if command == ["detect"] else []))
+        assert outcome.code == 3
+        assert outcome.lines[-1].startswith(f"mdtool: no image or video in {name}; incomplete outputs, such as a.inc")
+    (tmp_path / "a.incomplete.mp4").rename(tmp_path / "a.redacted.mp4")
+    assert "outputs of earlier runs, such as a.redacted.mp4, are left out" in run("redact", tmp_path).err
+    (tmp_path / "a.redacted.mp4").unlink()
+    assert run("redact", tmp_path).lines == [f"mdtool: no image or video in {tmp_path}"]
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_damage_in_the_middle_shows_no_face(tmp_path: Path, suffix: str) -> None:
     """Every picture that comes out is covered, whatever the decoder made of it."""

@@ -160,6 +160,45 @@ def test_full_disk_for_findings(tmp_path: Path, video: Path) -> None:
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.posix("a file system to mount")
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [(["redact"], "--findings"), (["gaze"], "--jsonl"), (["moderate", "-p", "face", "--action", "blur"], "--findings")],
+)
+def test_a_part_of_the_records_gets_no_name(small_disk: Path, video: Path, command: list[str], option: str) -> None:
+    """The disk is full once when the records are written, once when the output is; then again for one of two inputs."""
+    records, target = small_disk / "f.jsonl", small_disk / "out.mp4"
+    crowd = SAMPLES / "crossing.mp4"
+    outcome = run(*command, *FAST_ENCODING, crowd, "-o", target, option, records)
+    assert outcome.code == 74
+    assert "the disk is full" in outcome.err
+    only(small_disk)
+    elsewhere = video.with_name("f.jsonl")
+    outcome = run(*command, "--crf", "1", crowd, "-o", target, option, elsewhere)
+    assert outcome.code == 74
+    assert not elsewhere.exists()
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(45_000))
+    outcome = run(*command, *FAST_ENCODING, video, crowd, "-o", video.with_name("out"), option, records)
+    assert outcome.code == 74
+    assert outcome.lines[-1] == f"mdtool: {records}: can't be written: the disk is full"
+    only(small_disk, "filler")
+    filler.unlink()
+    assert run(*command, *FAST_ENCODING, video, "-o", target, option, records).code == 0
+    only(small_disk, "f.jsonl", "out.mp4")
+
+
+@pytest.mark.parametrize("command", [["redact", "--findings"], ["gaze", "--jsonl"]])
+def test_no_record_is_no_file(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"words")
+    records = tmp_path / "f.jsonl"
+    assert run(*command, records, tmp_path / "a.mp4", tmp_path / "b.mp4", "-o", tmp_path / "out").code == 1
+    assert not records.exists()
+    records.write_bytes(b"precious")
+    assert run(*command, records, tmp_path / "a.mp4", "-o", tmp_path / "out.mp4", "--overwrite").code == 1
+    assert records.read_bytes() == b"precious"
+
+
 @pytest.mark.posix("resource limits")
 def test_largest_size_of_a_file(video: Path) -> None:
     def limit() -> None:

@@ -342,7 +342,7 @@ def test_too_many_failures_end_it(photos: Path, tmp_path: Path) -> None:
         (photos / name).write_bytes(b"no picture")
     outcome = run("detect", photos, "face", "--jsonl", "-", "--max-errors", "1", "--ordered")
     assert outcome.code == 1
-    assert "mdtool: stopped: more than 1 inputs failed" in outcome.err
+    assert "mdtool: stopped: more than 1 input failed" in outcome.err
     assert len(outcome.json) == 2
     assert run("detect", photos, "face", "--jsonl", "-", "--max-errors", "3").code == 1
 

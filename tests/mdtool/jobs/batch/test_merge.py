@@ -54,7 +54,7 @@ def test_shards_run_apart_and_merged_are_one_batch(tmp_path: Path) -> None:
     done = run("merge", merged, *parts)
     assert (done.code, done.lines) == (1, [f"mdtool: {merged}: 10 inputs merged, 1 of them had failed"])
     assert sorted(Path(one["input"]).name for one in read(merged)) == [*(f"{n}.png" for n in range(9)), "broken.jpg"]
-    assert "1 inputs merged, 1 of them had failed, 9 already there" in run("merge", merged, *parts).err
+    assert "1 input merged, 1 of them had failed, 9 already there" in run("merge", merged, *parts).err
     assert len(read(merged)) == 10
     assert "0 processed, 1 failed, 9 already done" in run(*caption, merged).err
 

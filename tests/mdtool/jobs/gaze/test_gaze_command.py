@@ -367,7 +367,7 @@ def test_a_frame_that_could_not_be_judged_is_left_as_it_is(mdtool: Run, tmp_path
     assert [(entry["hidden"], len(entry["people"])) for entry in outcome.json] == [
         (number == 2, number != 2) for number in range(4)
     ]
-    assert "1 frames could not be judged" in outcome.err
+    assert "1 frame could not be judged" in outcome.err
     pairs = zip(frames_of(clip), frames_of(tmp_path / "out.mp4"), strict=True)
     changed = [
         (np.abs(a.to_ndarray(format="gray").astype(int) - b.to_ndarray(format="gray")) > 60).mean() for a, b in pairs
@@ -496,5 +496,4 @@ def test_what_cant_be_written_is_told_before_the_model_looks(mdtool: Run, clip: 
     outcome = mdtool(clip, "-o", tmp_path / "out.mp4", "--codec", "nonsense", "--findings", found, "-q")
     assert outcome.code == 2
     assert "nonsense" in outcome.lines[0]
-    assert found.read_text() == ""
-    assert list(tmp_path.iterdir()) == [found]
+    assert not list(tmp_path.iterdir())

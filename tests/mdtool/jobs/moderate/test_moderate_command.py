@@ -366,6 +366,12 @@ def test_frames_that_could_not_be_judged_are_covered_if_anything_is_hidden(desk:
     assert frames_of(target)[13].to_ndarray(format="rgb24").max() < 20
 
 
+def test_one_frame_that_could_not_be_judged_is_told_as_one(desk: Desk) -> None:
+    source = clip(desk.folder / "in.mkv", blue=range(12, 13))
+    assert desk.moderate(source, red("blur"), blank_errors=True) == ExitCode.OK
+    assert desk.record["run"]["notes"] == ["1 frame could not be judged, and is masked whole"]
+
+
 def test_frames_that_could_not_be_judged_stay_where_nothing_is_hidden(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", blue=range(12, 15))
     assert desk.moderate(source, red("flag"), blank_errors=True) == ExitCode.OK

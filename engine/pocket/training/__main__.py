@@ -19,12 +19,19 @@ def main() -> None:
     parser.add_argument(
         "--caption-steps", type=int, default=2000, help="further steps that train only the text model, for captions"
     )
+    parser.add_argument("--caption-rate", type=float, default=Plan.caption_rate, help="peak learning rate of these")
     parser.add_argument("--weights", type=Path, help="train only for captions, from these weights")
     parser.add_argument("--rate", type=float, default=Plan.rate, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
-    plan = Plan(args.steps, args.vision_steps, rate=args.rate, caption_steps=args.caption_steps)
+    plan = Plan(
+        args.steps,
+        args.vision_steps,
+        rate=args.rate,
+        caption_steps=args.caption_steps,
+        caption_rate=args.caption_rate,
+    )
     try:
         train(plan, args.out, args.seed, pick_device(args.device), weights=args.weights)
     except KeyboardInterrupt:

@@ -362,7 +362,6 @@ class _Decoder:
         self.last = pts or 0
         self.count += 1
         if self.count == 1:
-            # Only once: side data makes a reference cycle with its frame, so only the garbage collector would free it.
             self.matrix = display_matrix(image)
         return Frame(
             image,

@@ -67,9 +67,9 @@ def test_little_of_a_long_video_is_decoded(tmp_path: Path, monkeypatch: pytest.M
     decoded = []
     make: Any = reader_module._Decoder._frame
 
-    def counted(self: Any, image: Any, is_packet_corrupt: bool) -> Any:
+    def counted(self: Any, image: Any, corrupt: bool) -> Any:
         decoded.append(image.pts)
-        return make(self, image, is_packet_corrupt)
+        return make(self, image, corrupt)
 
     monkeypatch.setattr(reader_module._Decoder, "_frame", counted)
     assert len(times(clip)) == 9

@@ -17,7 +17,7 @@ def main() -> None:
         "--vision-steps", type=int, default=2500, help="how many of these train only the vision encoder"
     )
     parser.add_argument(
-        "--caption-steps", type=int, default=2000, help="further steps that train only the text model, for captions"
+        "--caption-steps", type=int, default=11000, help="further steps that train only the text model, for captions"
     )
     parser.add_argument("--caption-rate", type=float, default=Plan.caption_rate, help="peak learning rate of these")
     parser.add_argument("--weights", type=Path, help="train only for captions, from these weights")

@@ -194,11 +194,11 @@ def _batches(config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: in
     return islice(builder.caption_batches(first, plan.caption_images), plan.end - step)
 
 
-def _stream(config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: int) -> Iterator[Batch]:
+def stream(config: Config, tokenizer: Path, plan: Plan, *, seed: int, step: int) -> Iterator[Batch]:
     """Yield the batches from a step to the end."""
-    for start in (min(step, plan.steps), max(step, plan.steps)):
-        stream = BatchStream(config, tokenizer, plan, seed=seed, step=start)
-        yield from DataLoader(stream, batch_size=None, num_workers=1)
+    for start in (step, plan.steps) if step < plan.steps else (step,):
+        batches = BatchStream(config, tokenizer, plan, seed=seed, step=start)
+        yield from DataLoader(batches, batch_size=None, num_workers=1, multiprocessing_context="spawn")
 
 
 def train(
@@ -249,7 +249,7 @@ def train(
         with (folder / "log.jsonl").open("a") as file:
             file.write(text + "\n")
 
-    for batch in _stream(config, tokenizer, plan, seed=seed, step=trainer.step):
+    for batch in stream(config, tokenizer, plan, seed=seed, step=trainer.step):
         for name, value in trainer.train_step(batch).items():
             sums[name] += value / log_every
         if trainer.step % log_every == 0:

@@ -21,7 +21,7 @@ from engine.pocket.tasks import CaptionTask, DetectTask, GazeTask, PointTask, Qu
 from engine.pocket.training.examples import Batch, BatchBuilder
 from engine.pocket.training.losses import PatchHead
 from engine.pocket.training.trainable_model import TrainableModel
-from engine.pocket.training.trainer import Plan, Trainer
+from engine.pocket.training.trainer import Plan, Trainer, stream
 
 TOKENIZER = CONFIG.parent / "tokenizer.json"
 SCENE = 7
@@ -167,6 +167,15 @@ def test_the_last_phase_leaves_the_encoder_alone(
     assert changed == learnt | {
         f"vision.proj_mlp.{name}" for name in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 4])
+def test_batches_end_with_the_last_phase(step: int) -> None:
+    plan = Plan(3, 1, images=1, caption_steps=2, caption_images=1)
+    config = read_config(CONFIG.name, json.loads(CONFIG.read_text()))
+    batches = list(stream(config, CONFIG.with_name("tokenizer.json"), plan, seed=0, step=step))
+    assert len(batches) == plan.end - step
 
 
 def test_the_learning_rate_of_each_phase_rises_and_falls() -> None:

@@ -23,7 +23,7 @@ class RowTable(Protocol):
 
     @property
     def is_quantized(self) -> bool:
-        """Whether it is stored quantised."""
+        """Whether the table is quantised."""
 
     def rows(self, which: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return rows, (len(which), columns), dequantised if they are stored quantised."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.checkpoints.json_config import read_dataclass
 from engine.contract import ModelUnavailable
-from mdtool.errors import NoInputFound, UsageError
+from mdtool.errors import NoInputFound, UsageError, read_error_message
 from mdtool.media.files import stdin
 
 STRUCTURED = (".toml", ".json")
@@ -86,7 +86,7 @@ def _text(file: str, option: str) -> str:
     except FileNotFoundError as error:
         raise NoInputFound(f"{option}: there is no such file") from error
     except OSError as error:
-        raise UsageError(f"{option}: can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise UsageError(f"{option}: {read_error_message(error)}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{option}: not text in UTF-8") from error
     if "\0" in text:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdtool.errors import InputError, record_fault
+from mdtool.errors import InputError, read_error_message, record_fault
 from mdtool.records.answers import PLACE, SIDES
 from mdtool.records.findings import BATCH_SCHEMA as SCHEMA
 from mdtool.records.findings import SCHEMA as FINDINGS_SCHEMA
@@ -72,7 +72,7 @@ def records(path: Path, settings: str | None = None) -> Iterator[Record]:
                 if settings in (None, _checked(entry).get("settings")):
                     yield entry
     except OSError as error:
-        raise InputError(f"{path}: can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"{path}: {read_error_message(error)}") from error
     except InputError as error:
         raise InputError(f"{path}:{number}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, read_error_message
 from mdtool.jobs.batch.results_log import ResultsLog
 from mdtool.media.sources.shard import Shard, parse_shard
 from mdtool.records.batch import Record
@@ -144,6 +144,6 @@ def _lines(path: Path) -> Iterator[tuple[Record, str]]:
                     raise ValueError
                 yield record, line
         except OSError as error:
-            raise InputError(f"{path}: can't be read: {(error.strerror or str(error)).lower()}") from error
+            raise InputError(f"{path}: {read_error_message(error)}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}:{number}: not a record of a batch") from error

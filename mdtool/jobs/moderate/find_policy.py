@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdtool.errors import UsageError
+from mdtool.errors import UsageError, read_error_message
 
 if TYPE_CHECKING:
     from recipes.policy import Policy
@@ -33,7 +33,7 @@ def load_policy(name_or_path: str) -> "Policy":
         hint = f"did you mean {close[0]!r}?" if close else f"presets: {', '.join(presets())}"
         raise UsageError(f"--policy {name_or_path}: there is no such file or preset; {hint}") from error
     except OSError as error:
-        raise UsageError(f"--policy {name_or_path}: can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise UsageError(f"--policy {name_or_path}: {read_error_message(error)}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"--policy {name_or_path}: not UTF-8 text") from error
     except ValueError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as pillow_image
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, read_error_message
 from mdtool.media.image.decode_image import decode_image, rgb_of_pillow
 from mdtool.media.image.image_file import StillImage
 
@@ -48,7 +48,7 @@ def _from_file(path: Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file") from error
     except OSError as error:
-        raise InputError(f"{path}: can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"{path}: {read_error_message(error)}") from error
 
 
 def _from_array(pixels: np.ndarray) -> np.ndarray:

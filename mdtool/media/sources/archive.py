@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, read_error_message
 from mdtool.media.sources.inputs import Member
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -90,7 +90,7 @@ def _archive_errors() -> Iterator[None]:
     except MemoryError as error:
         raise InputError("can't be read: it claims more than fits into memory") from error
     except OSError as error:  # gzip and bz2 report damage as an OSError without errno
-        message = f"can't be read: {(error.strerror or str(error)).lower()}" if error.errno else f"damaged: {error}"
+        message = read_error_message(error) if error.errno else f"damaged: {error}"
         raise InputError(message) from error
     except Exception as error:
         raise InputError(f"damaged: {_first_line(error)}") from error

@@ -36,7 +36,7 @@ def shut(folder: Path) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Of which the subfolder "locked" can't be read."""
+    """A folder of media whose subfolder "locked" can't be read."""
     portrait = (SAMPLES / "portrait.jpg").read_bytes()
     folder = tmp_path / "photos"
     (folder / "locked").mkdir(parents=True)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, read_error_message
 from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box
 
 MAX_FRAMES = 10_000_000
@@ -75,7 +75,7 @@ def _root(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.parse(path).getroot()
     except OSError as error:
-        raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
+        raise InputError(f"{path}: {read_error_message(error)}") from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two of its encoding
         raise InputError(f"{path}: not a CVAT ground truth: not valid XML: {error}") from error
 

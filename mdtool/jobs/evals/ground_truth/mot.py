@@ -7,7 +7,7 @@ import configparser
 from collections import defaultdict
 from pathlib import Path
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, read_error_message
 from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box, checked_part
 
 SEQUENCE_INFO, FRAMES_FOLDER, LABELS = "seqinfo.ini", "img1", "labels.txt"
@@ -37,7 +37,7 @@ def read_mot(path: Path) -> GroundTruth:
                     raise InputError(f"{path}: not a MOT ground truth: line {place}: {error}") from error
                 objects[frame].append(found)
     except OSError as error:
-        raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
+        raise InputError(f"{path}: {read_error_message(error)}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a MOT ground truth: not UTF-8 text") from error
     length = _length(path.parent.parent)

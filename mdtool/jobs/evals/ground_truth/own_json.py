@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.contract import normalize_prompt
-from mdtool.errors import InputError, record_fault
+from mdtool.errors import InputError, read_error_message, record_fault
 from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box, checked_part
 
 
@@ -22,7 +22,7 @@ def read_own_json(path: Path) -> GroundTruth:
         frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
         return GroundTruth(path, tuple(_frame(frame) for frame in frames))
     except OSError as error:
-        raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
+        raise InputError(f"{path}: {read_error_message(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not a ground truth file ({record_fault(error)})") from error
 

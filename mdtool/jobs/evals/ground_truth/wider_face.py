@@ -6,7 +6,7 @@ Source: Yang et al., "WIDER FACE: A Face Detection Benchmark", 2016, and the rea
 from collections.abc import Iterator
 from pathlib import Path
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, read_error_message
 from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box
 
 LIST_NAME = "_bbx_gt.txt"  # how the names of such files end
@@ -31,7 +31,7 @@ def read_wider_face(path: Path) -> Iterator[tuple[str, GroundTruth]]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
-        raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
+        raise InputError(f"{path}: {read_error_message(error)}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a WIDER FACE list: not UTF-8 text") from error
     place = 0

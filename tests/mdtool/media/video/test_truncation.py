@@ -1,4 +1,4 @@
-"""What the header of a video states about the length of its file."""
+"""A video file that is shorter than its headers state is truncated."""
 
 import random
 import struct

@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mdtool.errors import MdtoolError
+from mdtool.errors import MdtoolError, UsageError
 
 HOST = "127.0.0.1"
 BITS = 16  # of a frame number
@@ -61,8 +61,12 @@ def bench_live(
         rate: Frames per second.
 
     Raises:
-        MdtoolError: The redaction failed.
+        UsageError: The frames are too small for their numbers.
+        MdtoolError: The redaction failed, or no frame number could be read: what was received is not MPEG-TS, or
+            all frames were masked whole.
     """
+    if size[0] < BITS * BLOCK or size[1] < BLOCK:
+        raise UsageError(f"--size: the frame numbers need at least {BITS * BLOCK}x{BLOCK} pixels")
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         numbered = Path(folder, "numbered.ts")
         _number(clip, numbered, round((seconds + SPARE_SECONDS) * rate), size=size, rate=rate)
@@ -83,13 +87,15 @@ def bench_live(
                 text=True,
                 timeout=seconds + 2 * SPARE_SECONDS,
             )
+            told = completed.stderr.strip()
+            if completed.returncode:
+                raise MdtoolError(f"mdtool redact failed with exit code {completed.returncode}: {told}")
             threads[1].join(SPARE_SECONDS)
-    if completed.returncode:
-        raise MdtoolError(f"mdtool redact failed with exit code {completed.returncode}: {completed.stderr.strip()}")
-    start = min(sent[number] for number in received) if received else 0.0
+    if not received:
+        raise MdtoolError(f"no frame number could be read in what was received: {'; '.join(told.splitlines())}")
+    start = min(sent[number] for number in received)
     times = [(sent[number] - start, received[number] - sent[number]) for number in sorted(received)]
-    duration = times[-1][0] - times[0][0] if times else 0.0
-    return LatencyResult(round(duration * rate) + 1, times, completed.stderr.strip())
+    return LatencyResult(round((times[-1][0] - times[0][0]) * rate) + 1, times, told)
 
 
 def table(result: LatencyResult, parts: int = 4) -> Iterator[str]:
@@ -100,7 +106,8 @@ def table(result: LatencyResult, parts: int = 4) -> Iterator[str]:
         if len(latencies):
             median, p95, maximum = np.median(latencies), np.quantile(latencies, 0.95), latencies.max()
             yield f"| {number} of {parts} | {len(latencies)} | {median:.2f} s | {p95:.2f} s | {maximum:.2f} s |"
-    yield f"{len(result.times)} of {result.sent} frames were received. {result.told}"
+    yield f"{len(result.times)} of {result.sent} frames were received."
+    yield from result.told.splitlines()
 
 
 def _number(clip: Path, target: Path, frames: int, *, size: tuple[int, int], rate: int) -> None:
@@ -166,8 +173,8 @@ def _play(client: socket.socket, numbered: Path, sent: dict[int, float]) -> None
 
 def _receive(sink: socket.socket, size: tuple[int, int], received: dict[int, float]) -> None:
     client, _ = sink.accept()
-    with client, client.makefile("rb") as file, suppress(av.FFmpegError, OSError):
-        options = {"fflags": "nobuffer", "probesize": "8192", "analyzeduration": "100000"}
+    with client, client.makefile("rb", buffering=0) as file, suppress(av.FFmpegError, OSError):
+        options = {"probesize": "8192", "analyzeduration": "100000"}
         with av.open(file, "r", "mpegts", options=options, buffer_size=4096) as container:
             container.streams.video[0].thread_type = "SLICE"
             for frame in container.decode(video=0):

@@ -1,11 +1,9 @@
 """Clients that go away: in the queue, in the prefill, in the decode, streaming or not."""
 
-import select
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from http_server import CHAT, SECONDS, Served, raw_request, served
 
 # After "a" the random weights never choose the end. How soon a cancelled one is noticed is measured by `bench serve`.
 LONG = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3000, "temperature": 0}
-PROMPT = LONG | {"messages": [{"role": "user", "content": "word " * 3000}]}
+PROMPT = LONG | {"messages": [{"role": "user", "content": "a " * 2000}]}  # half of the context
 MOONDREAM = {"model": "qwen3-vl", "question": "a", "settings": {"max_tokens": 3000, "temperature": 0}}
 OLLAMA = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}], "options": {"num_predict": 3000}}
 
@@ -30,11 +28,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() - begin < SECONDS
         time.sleep(0.002)
-
-
-def is_under_way(server: Served, connection: socket.socket) -> bool:
-    """Return whether the only request is in the engine, or has been answered already."""
-    return server.service.engine.running == 1 or bool(select.select([connection], [], [], 0)[0])
 
 
 @pytest.mark.parametrize(
@@ -60,14 +53,11 @@ def test_a_client_that_goes_away_frees_its_place(
 
 def test_during_the_prefill(server: Served) -> None:
     before = server.metric("mdtool:cancelled_total")
-    for _ in range(20):  # on a busy machine it may be answered before the server sees that the client is gone
-        connection = raw_request(server.port, "/v1/chat/completions", PROMPT)
-        wait_for(partial(is_under_way, server, connection))
-        connection.close()
-        server.wait_until_idle()
-        if server.metric("mdtool:cancelled_total") == before + 1:
-            return
-    pytest.fail("none of twenty was cancelled")
+    connection = raw_request(server.port, "/v1/chat/completions", PROMPT)
+    wait_for(lambda: server.service.engine.running == 1)
+    connection.close()
+    server.wait_until_idle()
+    assert server.metric("mdtool:cancelled_total") == before + 1
 
 
 def test_in_the_queue(server: Served) -> None:

@@ -205,9 +205,8 @@ class LiveAnnotator:
         parts = [f"delay {latency.total / max(1, latency.frames):.2f} s, at most {latency.maximum:.2f} s"]
         parts += [f"{reader.dropped} frame{'s' * (reader.dropped != 1)} dropped to keep up"] if reader.dropped else []
         outcome = "masked whole" if self.blank_late else "left unchanged"
-        parts += (
-            [f"{latency.late} frame{'s' * (latency.late != 1)} {outcome}: not analysed in time"] if latency.late else []
-        )
+        for count, reason in ((latency.late, "not analysed in time"), (reader.damaged, "damaged on the way")):
+            parts += [f"{count} frame{'s' * (count != 1)} {outcome}: {reason}"] if count else []
         times = "once" if reader.reconnects == 1 else f"{reader.reconnects} times"
         parts += [f"reconnected {times}"] if reader.reconnects else []
         return ", ".join(parts)

@@ -167,6 +167,17 @@ def packets_of(path: Path | str, kind: str) -> dict[int, list[tuple[Fraction, by
     return found
 
 
+def overwrite_packet(path: Path, number: int, *, in_half: bool) -> None:
+    """Overwrite a video packet in a file that holds it in one piece, or only its second half."""
+    with av.open(str(path)) as container:
+        data = next(bytes(each) for place, each in enumerate(container.demux(video=0)) if place == number)
+    kept = len(data) // 2 if in_half else 0
+    damage = np.random.default_rng(0).bytes(len(data) - kept) if in_half else b"\xff" * len(data)
+    content = path.read_bytes()
+    assert content.count(data) == 1
+    path.write_bytes(content.replace(data, data[:kept] + damage))
+
+
 def frames_of(path: Path | str, place: int = 0) -> list[Any]:
     with av.open(str(path), metadata_errors="replace") as container:
         return list(container.decode(container.streams.video[place]))

@@ -27,7 +27,7 @@ from mdtool.media.sources.rtsp_redirect import check_redirect
 from mdtool.media.sources.web_media import open_web
 from mdtool.media.video.frame import Frame, Packet, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
-from mdtool.media.video.reader import CONTAINERS, Damage, explain
+from mdtool.media.video.reader import CONTAINERS, DECODER_THREADS, Damage, explain
 from mdtool.media.video.side_data import display_matrix
 from mdtool.media.video.source_clock import SourceClock
 from mdtool.network.reach import Reach
@@ -51,6 +51,14 @@ PINNED = ("rtsp", "udp", "rtp", "tcp", "srt")
 FORMATS = CONTAINERS + ",rtsp,rtp"
 
 
+@dataclass(frozen=True)
+class DecodedFrame:
+    """A frame as it was decoded, and whether a part of it was lost or damaged on the way."""
+
+    image: av.VideoFrame
+    corrupt: bool = False
+
+
 class Connection(Protocol):
     """One connection to a source.
 
@@ -62,7 +70,7 @@ class Connection(Protocol):
     videos: list[Any]
     streams: list[Any]
 
-    def __iter__(self) -> Iterator[av.VideoFrame | Packet]:
+    def __iter__(self) -> Iterator[DecodedFrame | Packet]:
         """Yield decoded frames and the packets of other streams until it ends or InputError."""
         ...
 
@@ -121,9 +129,9 @@ class NetworkStream:
         if not self.videos or not self.videos[0].codec_context:
             self.container.close()
             raise InputError("has no video stream, only audio or data")
-        self.videos[0].thread_type = "SLICE"  # frame threading would add a delay of several frames
+        self.videos[0].codec_context.thread_count = DECODER_THREADS
 
-    def __iter__(self) -> Iterator[av.VideoFrame | Packet]:
+    def __iter__(self) -> Iterator[DecodedFrame | Packet]:
         """Yield decoded frames and other packets until it ends. Frames that can't be decoded are skipped.
 
         Raises:
@@ -135,7 +143,8 @@ class NetworkStream:
                 yield packet
                 continue
             with suppress(av.FFmpegError):
-                yield from video.decode(packet)
+                for image in video.decode(packet):
+                    yield DecodedFrame(image, corrupt=packet.is_corrupt or image.is_corrupt)
 
     def _arriving(self) -> Iterator[Packet]:
         packets = self.container.demux()
@@ -191,7 +200,7 @@ class Camera:
         )
         self.videos = self.streams = [stream]
 
-    def __iter__(self) -> Iterator[av.VideoFrame | Packet]:
+    def __iter__(self) -> Iterator[DecodedFrame | Packet]:
         """Yield frames until it is closed.
 
         Raises:
@@ -201,7 +210,8 @@ class Camera:
             read, pixels = self._capture.read()
             if not read:
                 raise InputError("the camera delivers no more frames")
-            yield av.VideoFrame.from_ndarray(np.asarray(pixels, np.uint8), "bgr24").reformat(format="yuv420p")
+            image = av.VideoFrame.from_ndarray(np.asarray(pixels, np.uint8), "bgr24")
+            yield DecodedFrame(image.reformat(format="yuv420p"))
 
     def close(self) -> None:
         """Release the camera."""
@@ -261,7 +271,8 @@ class LiveReader:
     Attributes:
         dropped: Frames that were dropped from a full queue.
         reconnects: How often the connection was re-established.
-        damage: Always empty.
+        damaged: Frames that were lost or damaged in part on the way.
+        damage: Always empty: a live source is never whole.
         metadata: Always empty.
         chapters: Always empty.
     """
@@ -282,7 +293,7 @@ class LiveReader:
         self._address = address
         self._duration = duration
         self._connection = self._first = connect(address)
-        self.dropped = self.reconnects = 0
+        self.dropped = self.damaged = self.reconnects = 0
         self.damage = Damage()
         self.metadata: dict[str, str] = {}
         self.chapters: list[Any] = []
@@ -401,7 +412,7 @@ class LiveReader:
             return
         raise InputError(f"the connection was lost and could not be re-established: {reason}")
 
-    def _pass_on(self, event: av.VideoFrame | Packet, clock_map: WallClockMapper, now: float) -> None:
+    def _pass_on(self, event: DecodedFrame | Packet, clock_map: WallClockMapper, now: float) -> None:
         if isinstance(event, av.Packet):
             if (
                 clock_map.shift is not None
@@ -416,7 +427,7 @@ class LiveReader:
                 event.dts = event.dts + ticks if event.dts is not None else None
                 self._put(event)
             return
-        timestamp = clock_map.at(event.time, now)
+        timestamp = clock_map.at(event.image.time, now)
         early = timestamp - (time.monotonic() - clock_map.start)
         if clock_map.faster_than_real_time and early > 0 and self._closed.wait(early):
             return
@@ -427,7 +438,9 @@ class LiveReader:
         first = self.streams[stream.index] if stream.index < len(self.streams) else None
         return first is not None and first.type == stream.type and first.name == stream.name
 
-    def _frame(self, image: av.VideoFrame, timestamp: float) -> Frame:
+    def _frame(self, decoded: DecodedFrame, timestamp: float) -> Frame:
+        image = decoded.image
+        self.damaged += decoded.corrupt
         if self._matrix is None:
             self._matrix = display_matrix(image) or b""
         self._last_pts = max(round(timestamp / TIME_BASE), self._last_pts + 1)
@@ -440,6 +453,7 @@ class LiveReader:
             orientation=(from_display_matrix(self._matrix) if self._matrix else None) or UPRIGHT,
             matrix=self._matrix or None,
             aspect=pixel_aspect(self.videos[0]),
+            corrupt=decoded.corrupt,
         )
 
     def _put(self, event: Frame | Packet) -> None:

@@ -32,6 +32,10 @@ CONTAINERS = (
     "rm,vc1,wtv,yuv4mpegpipe"
 )
 
+# With several, FFmpeg reads the errors of an H.264 or MPEG-4 picture while another thread still decodes it, and PyAV
+# drops the error of a packet if others' frames came with it: damage would be told in one run, and not in the next.
+DECODER_THREADS = 1
+
 MAX_BEFORE_SPLICE = 2  # packets before a splice, of which the demuxer takes one for corrupt
 
 
@@ -101,7 +105,7 @@ class VideoReader:
                 else "has no video stream, only audio or data"
             )
         for stream in self.videos:
-            stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = DECODER_THREADS
 
     def __enter__(self) -> Self:
         return self

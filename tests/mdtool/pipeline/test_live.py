@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_runner import FAST_ENCODING, Outcome, redact, run, running_program, spawn, wait_until
-from make_media import SAMPLES, frames_of, is_face_visible, make_video, packets_of, times_of
+from make_media import SAMPLES, frames_of, is_face_visible, make_video, overwrite_packet, packets_of, times_of
 from stream_servers import Server, hls, mpegts, rtsp, serve_clients, web_folder
 
 from mdtool.media.image.image_file import read_image
@@ -98,6 +98,21 @@ def test_what_is_not_judged_in_time_is_hidden_whole(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     pictures = [frame.to_ndarray(format="gray") for frame in frames_of(target)]
     assert any(picture.max() < DARK for picture in pictures)
+
+
+@pytest.mark.live
+def test_what_was_damaged_on_the_way_is_masked_whole(tmp_path: Path) -> None:
+    source, target = tmp_path / "damaged.mp4", tmp_path / "out.mkv"
+    shutil.copy(CLIP, source)
+    for number in range(5, 150, 20):
+        overwrite_packet(source, number, in_half=True)
+    with serve_clients(mpegts(source)) as server:
+        address = f"tcp://127.0.0.1:{server.port}"
+        outcome = redact_live(address, "-o", target, *SECONDS, *PATIENT, "--style", "solid")
+    assert outcome.code == 0, outcome.err
+    masked = sum(frame.to_ndarray(format="gray").max() < DARK for frame in frames_of(target))
+    assert masked > 1
+    assert f"{masked} frames masked whole: damaged on the way" in outcome.err
 
 
 @pytest.mark.live

@@ -14,7 +14,7 @@ from mdtool.media.video.reader import VideoReader
 FRAMES = 24
 SIDE = 256  # pixels
 # Encoders, their options, and whether half a packet is overwritten, or all of it: the decoders of the last
-# three take any bits behind a packet's headers for a picture.
+# three may take any bits behind a packet's headers for a picture.
 CODECS: dict[str, tuple[dict[str, str], bool]] = {
     "libx264": ({"bf": "2"}, True),
     "mpeg4": ({"bf": "2"}, True),

@@ -5,11 +5,14 @@ state. Within `deferred_interrupts` a signal therefore only sets an event, which
 `raise_if_interrupted`.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+from mdtool.errors import ExitCode
 
 INTERRUPT_EVENT = threading.Event()
 _deferred = threading.Event()
@@ -17,9 +20,23 @@ _deferred = threading.Event()
 
 def interrupt() -> None:
     """Handle a signal: set the event, and raise KeyboardInterrupt unless the event is polled."""
+    if _is_importing("torch"):  # its C++ code, which imports modules too, aborts the process if one raises
+        quit_at_once()
     INTERRUPT_EVENT.set()
     if not _deferred.is_set():
         raise KeyboardInterrupt
+
+
+def quit_at_once(*_: Any) -> NoReturn:
+    """Handle a signal where nothing can be raised: end the process with one line."""
+    with suppress(OSError):
+        os.write(2, b"mdtool: interrupted\n")
+    os._exit(ExitCode.INTERRUPTED)
+
+
+def _is_importing(name: str) -> bool:
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))  # as the import system itself knows it
 
 
 def raise_if_interrupted() -> None:

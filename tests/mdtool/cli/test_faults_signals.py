@@ -40,6 +40,17 @@ def test_interrupted(tmp_path: Path, asked: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which libraries a process has loaded")
+@pytest.mark.parametrize("library", ["/_datetime.", "/libtorch_cpu."], ids=["of the program", "of torch"])
+def test_interrupted_in_its_imports(library: str) -> None:
+    command = ["caption", SAMPLES / "scenes", "--model", "pocket", "--device", "cpu"]
+    with running_program(*command) as process:
+        wait_until(lambda: library in Path(f"/proc/{process.pid}/maps").read_text())
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PROMPTLY)
+    assert (process.returncode, out, err) == (130, b"", b"mdtool: interrupted\n")
+
+
 @pytest.mark.posix("signals to a process")
 def test_interrupted_twice(tmp_path: Path) -> None:
     with running_program(*SLOW, "-o", tmp_path / "out.mp4") as process:

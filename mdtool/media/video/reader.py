@@ -305,7 +305,7 @@ class _Decoder:
         self.count = 0
         self.packets = 0
         self.rejected = 0
-        self.lost = LostPackets()
+        self.lost = LostPackets(stream.codec_context.name)
         self.last: int | None = None
         self.matrix: bytes | None = None
         self.step = max(1, round(1 / ((frame_rate(stream) or 30) * stream.time_base)))

@@ -95,25 +95,48 @@ def test_hidden_pictures_are_no_damage(tmp_path: Path) -> None:
         assert not reader.damage
 
 
-def lost(shown: list[bool], keyframes: set[int]) -> int:
-    packets = LostPackets()
+def lost(shown: list[bool], keyframes: set[int], leading: set[int]) -> int:
+    packets = LostPackets("h264")
     for number, gives_frame in enumerate(shown):
-        packets.sent(number, 1000, is_keyframe=number in keyframes)
+        pts = 2 * number - (1000 if number in leading else 0)
+        packets.sent(pts, 1000, is_keyframe=number in keyframes)
         if gives_frame:
-            packets.received(number)
+            packets.received(pts)
     return packets.count
 
 
 @pytest.mark.parametrize(
-    ("shown", "keyframes", "count"),
+    ("shown", "keyframes", "leading", "count"),
     [
-        ([False] * 30 + [True] * 5, {30}, 0),  # cut in front
-        ([False] * 30 + [True] * 5, {10, 30}, 20),  # a keyframe without a frame, and what follows it
-        ([True] * 5 + [False] * MAX_SKIPPED + [True] * 5, {0, 4}, 0),  # skipped after a keyframe
-        ([True] * 5 + [False] * (MAX_SKIPPED + 1) + [True] * 5, {0, 4}, MAX_SKIPPED + 1),
-        ([True, False] * 20, {0}, 0),  # second fields, or hidden pictures
-        ([True] * 5 + [False] * 3, {0, 5}, 3),
+        ([False] * 30 + [True] * 5, {30}, set(), 0),  # cut in front
+        ([False] * 30 + [True] * 5, {10, 30}, set(), 20),  # a keyframe without a frame, and what follows it
+        ([True] * 5 + [False] * MAX_SKIPPED + [True] * 5, {0, 4}, set(range(5, 21)), 0),  # shown before their keyframe
+        ([True] * 5 + [False] * (MAX_SKIPPED + 1) + [True] * 5, {0, 4}, set(range(5, 22)), MAX_SKIPPED + 1),
+        ([True] * 5 + [False] * 3 + [True] * 5, {0, 4}, set(), 3),
+        ([True] * 5 + [False] * 4 + [True] * 5, {0, 4}, {7, 8}, 0),
+        ([True, False] * 20, {0}, set(), 0),  # second fields
+        ([True, True, False, False] * 20, {0}, set(), 0),  # hidden pictures
+        ([True] * 5 + [False] * 3, {0, 5}, set(), 3),
     ],
 )
-def test_which_packets_count(shown: list[bool], keyframes: set[int], count: int) -> None:
-    assert lost(shown, keyframes) == count
+def test_which_packets_count(shown: list[bool], keyframes: set[int], leading: set[int], count: int) -> None:
+    assert lost(shown, keyframes, leading) == count
+
+
+def test_a_picture_that_a_decoder_drops_without_an_error_is_told(tmp_path: Path) -> None:
+    """As that of HEVC does with one whose header is damaged."""
+    source = tmp_path / "a.mp4"
+    with av.open(str(source), "w") as container:
+        stream = add_video(container, rate=RATE, codec="libx265", options={"x265-params": "log-level=none:keyint=10"})
+        mux(container, pictures(stream, constant_rate_times(40, RATE)))
+    with av.open(str(source)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][4]
+        place, header = packet.pos, bytes(packet)[4:7]
+    content = bytearray(source.read_bytes())
+    assert bytes(content[place + 4 : place + 7]) == header
+    content[place + 4 : place + 7] = bytes(value ^ 0xFF for value in header)
+    source.write_bytes(content)
+    with VideoReader(source) as reader:
+        lost = 40 - sum(1 for _ in reader)
+        assert lost > 0
+        assert reader.damage.packets == lost

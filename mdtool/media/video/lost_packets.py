@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 MAX_SKIPPED = 16  # packets in a row; the most pictures that codecs reorder, and so skip after a cut
 MAX_HIDDEN = 2  # packets in a row that may hold second fields, or pictures that are never shown
-ALL_SHOWN = ("hevc",)  # codecs whose packets hold one shown picture each
+ALL_SHOWN = ("av1", "hevc")  # codecs whose packets hold one shown picture each
 MIN_BYTES = 16  # of a packet with a picture; a smaller one repeats the picture before, or is hidden
 
 
@@ -28,8 +28,9 @@ class LostPackets:
     def __init__(self, codec: str) -> None:
         self._hidden = 0 if codec in ALL_SHOWN else MAX_HIDDEN
         self._waiting: dict[int, _Sent] = {}  # by time stamp
+        self._small: set[int] = set()  # time stamps of packets that need not give a frame
         self._packets = 0
-        self._frames = 0
+        self._unmatched = 0  # frames, each of which may be that of any packet
         self._first: int | None = None  # number of the first packet that gave a frame
         self._keyframe: int | None = None  # time stamp of the last keyframe
 
@@ -41,13 +42,16 @@ class LostPackets:
             is_leading = self._keyframe is not None and pts < self._keyframe
             self._waiting[pts] = _Sent(self._packets, is_keyframe, is_leading)
             self._packets += 1
+        elif pts is not None:
+            self._small.add(pts)
 
     def received(self, pts: int | None) -> None:
         """Note a frame that the decoder returned."""
-        self._frames += 1
         if pts is not None and pts in self._waiting:
             number = self._waiting.pop(pts).number
             self._first = number if self._first is None else min(number, self._first)
+        elif pts not in self._small:
+            self._unmatched += 1
 
     @property
     def count(self) -> int:
@@ -61,4 +65,4 @@ class LostPackets:
             shown = sum(not packet.is_leading for packet in row)
             is_long = (len(row) > MAX_SKIPPED or shown > self._hidden) and not at_start
             total += len(row) if is_long else len(row) - keyframe
-        return min(total, max(0, self._packets - self._frames))
+        return max(0, total - self._unmatched)

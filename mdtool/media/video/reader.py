@@ -17,6 +17,7 @@ from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.alpha import decoder_of
 from mdtool.media.video.colour_codes import check_colour_codes
+from mdtool.media.video.container_structure import is_broken
 from mdtool.media.video.frame import Frame, Packet, is_stretched, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.lost_packets import LostPackets
@@ -47,21 +48,24 @@ class Damage:
         packets: Number of packets that the decoder rejected, or skipped although they hold a picture.
         frames: Number of frames that were decoded with errors.
         ended_early: Whether the file is truncated.
+        skips: Whether its structure is damaged, so that parts in the middle were passed over.
         lost: Why a part of it did not arrive; "" if all did.
     """
 
     packets: int = 0
     frames: int = 0
     ended_early: bool = False
+    skips: bool = False
     lost: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.packets or self.frames or self.ended_early or self.lost)
+        return bool(self.packets or self.frames or self.ended_early or self.skips or self.lost)
 
     def __str__(self) -> str:
         parts = [f"damaged frames: {self.frames}"] if self.frames else []
         parts += [f"unreadable packets: {self.packets}"] if self.packets else []
         parts += ["it ends earlier than its header or index states"] if self.ended_early else []
+        parts += ["its structure is broken, so that parts are left out"] if self.skips else []
         parts += [self.lost] if self.lost else []
         return ", ".join(parts)
 
@@ -193,6 +197,7 @@ class VideoReader:
         if not any(decoder.count for decoder in decoders.values()):
             raise InputError("contains no frame that can be decoded")
         self.damage.ended_early |= self._stops_short(decoders, end)
+        self.damage.skips |= self._source is not None and is_broken(self._source)
 
     def frames_from(self, stream: int, seconds: float) -> Iterator[Frame]:
         """Yield the frames of a video stream from the last keyframe before a time on, or from the start.
@@ -305,7 +310,7 @@ class _Decoder:
         self.count = 0
         self.packets = 0
         self.rejected = 0
-        self.lost = LostPackets(stream.codec_context.name)
+        self.lost = LostPackets(stream.codec_context.codec.canonical_name)
         self.last: int | None = None
         self.matrix: bytes | None = None
         self.step = max(1, round(1 / ((frame_rate(stream) or 30) * stream.time_base)))

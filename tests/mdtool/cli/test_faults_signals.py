@@ -43,8 +43,7 @@ def test_interrupted(tmp_path: Path, asked: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which libraries a process has loaded")
 @pytest.mark.parametrize("library", ["/_datetime.", "/libtorch_cpu."], ids=["of the program", "of torch"])
 def test_interrupted_in_its_imports(library: str) -> None:
-    command = ["caption", SAMPLES / "scenes", "--model", "pocket", "--device", "cpu"]
-    with running_program(*command) as process:
+    with running_program("caption", SAMPLES / "scenes", "--model", "pocket", "--device", "cpu") as process:
         wait_until(lambda: library in Path(f"/proc/{process.pid}/maps").read_text())
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PROMPTLY)

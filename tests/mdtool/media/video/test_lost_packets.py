@@ -131,6 +131,7 @@ def test_a_picture_that_a_decoder_drops_without_an_error_is_told(tmp_path: Path)
         mux(container, pictures(stream, constant_rate_times(40, RATE)))
     with av.open(str(source)) as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][4]
+        assert packet.pos is not None
         place, header = packet.pos, bytes(packet)[4:7]
     content = bytearray(source.read_bytes())
     assert bytes(content[place + 4 : place + 7]) == header

@@ -16,8 +16,8 @@ _EBML, _SEGMENT, _CLUSTER, _TRACKS = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1654A
 _TOP_LEVEL = frozenset({_CLUSTER, _TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1043A770, 0x1941A469, 0x1254C367})
 _TRACK_ENTRY, _TRACK_NUMBER = 0xAE, 0xD7
 _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
-# Timestamp, SilentTracks, Position, PrevSize, EncryptedBlock; Void and CRC-32, which may be anywhere
-_ANYWHERE = frozenset({0xEC, 0xBF})
+_ANYWHERE = frozenset({0xEC, 0xBF})  # Void, CRC-32
+# Timestamp, SilentTracks, Position, PrevSize, EncryptedBlock
 _IN_CLUSTER = frozenset({0xE7, 0x5854, 0xA7, 0xAB, 0xAF, _SIMPLE_BLOCK, _BLOCK_GROUP}) | _ANYWHERE
 _MAX_HEADER = 12  # bytes of an element's identifier and size
 _MAX_ELEMENTS = 10_000_000  # days of video; a file made of empty ones would take minutes
@@ -51,7 +51,7 @@ def _matroska_is_broken(file: BinaryIO, length: int) -> bool:
     header = _element(file, 0)
     segment = _element(file, header[2]) if header and header[2] else None
     if not segment or segment[0] != _SEGMENT:
-        return True
+        return False
     _, at, stated_end = segment
     end = min(stated_end or length, length)
     is_whole = stated_end is not None and stated_end <= length
@@ -76,8 +76,12 @@ def _matroska_is_broken(file: BinaryIO, length: int) -> bool:
             return after is None or after <= length or is_whole  # else it may be cut off
         if kind == _TRACKS:
             tracks = set(_track_numbers(file, content, after))
-        elif kind in (_SIMPLE_BLOCK, _BLOCK_GROUP) and _track_of(file, kind, content) not in tracks:
+        elif kind == _SIMPLE_BLOCK and _track_of_block(file, content) not in tracks:
             return True
+        elif kind == _BLOCK_GROUP:
+            blocks = [place for inner, place, _ in _children(file, content, after) if inner == _BLOCK]
+            if len(blocks) != 1 or _track_of_block(file, blocks[0]) not in tracks:
+                return True
         at = after
     return False
 
@@ -115,14 +119,7 @@ def _track_numbers(file: BinaryIO, start: int, end: int) -> Iterator[int]:
                 yield int.from_bytes(file.read(stop - place), "big")
 
 
-def _track_of(file: BinaryIO, kind: int, content: int) -> int | None:
-    """Return the number of the track that a block belongs to."""
-    if kind == _BLOCK_GROUP:
-        while (element := _element(file, content)) and element[0] in _ANYWHERE and element[2]:
-            content = element[2]
-        if not element or element[0] != _BLOCK:
-            return None
-        content = element[1]
+def _track_of_block(file: BinaryIO, content: int) -> int | None:
     file.seek(content)
     first = file.read(8)
     if not first or not first[0]:
@@ -132,7 +129,10 @@ def _track_of(file: BinaryIO, kind: int, content: int) -> int | None:
 
 
 def _flv_is_broken(file: BinaryIO, length: int) -> bool:
-    """Compare the size of each tag with the one that follows it (Adobe Flash Video file format 10.1, annex E)."""
+    """Compare the size of each tag with the one that follows it (Adobe Flash Video file format 10.1, annex E).
+
+    Some writers count one byte less, leave the tag's header out, or write 0.
+    """
     file.seek(5)
     at = int.from_bytes(file.read(4), "big") + 4
     for _ in range(_MAX_ELEMENTS):
@@ -146,6 +146,6 @@ def _flv_is_broken(file: BinaryIO, length: int) -> bool:
             return True
         file.seek(at - 4)
         stated = file.read(4)
-        if len(stated) == 4 and int.from_bytes(stated, "big") not in (_FLV_TAG + size, 0):  # some writers leave it out
+        if len(stated) == 4 and int.from_bytes(stated, "big") not in (_FLV_TAG + size, _FLV_TAG - 1 + size, size, 0):
             return True
     return False

@@ -181,8 +181,8 @@ def _is_simple(row: Row) -> tuple[str, ...]:
 
 
 def _chart_source(row: Row) -> tuple[str, ...]:
-    value = str(optional(row, "source", "type") or "")
-    return (value.removesuffix("_test"),) if value else ()
+    value = optional(row, "source", "type", "human_or_machine")
+    return (value.removesuffix("_test"),) if isinstance(value, str) and value else ()
 
 
 _QUESTIONS = (

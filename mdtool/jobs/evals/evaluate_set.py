@@ -164,7 +164,7 @@ def evaluate_set(
             on_scored(outcome.sample, one)
             if outcome.is_new:
                 progress.processed += 1
-                pictures.add(outcome.sample.picture.name)
+                pictures.add(outcome.sample.picture.key)
             else:
                 progress.skip()
         else:

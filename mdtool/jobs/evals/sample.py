@@ -21,12 +21,14 @@ class Picture:
         path: The file; None with `data` or `row`.
         data: The bytes of the file.
         row: Where it stands in a Parquet file.
+        key: The same in all rows on the picture: its id in the set or the digest of the row's bytes, else its name.
     """
 
     name: str
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
     row: PictureRow | None = None
+    key: str = ""
 
     def is_same(self, other: "Picture") -> bool:
         """Return whether both are one picture, by where they are."""

@@ -201,10 +201,9 @@ def _gazefollow_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file.
+    """Yield the rows of a file, with the names of classes if it has them.
 
-    Classes have their names, if the file has them; pictures are mappings with "bytes", "path", and "row", which is where
-    they stand.
+    Pictures are mappings with "bytes", "path", and "row", which is where they stand.
     """
     with parquet_errors(path):
         from pyarrow import parquet

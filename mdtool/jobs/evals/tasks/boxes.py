@@ -71,13 +71,13 @@ def refcoco_samples(row: Row, context: RowContext) -> Iterator[Sample]:
     if not isinstance(expressions, list):
         expressions = [expressions]
     name, box = _name(row, context), list(_corners(field(row, "bbox")))
-    picture = context.pictures.picture(field(row, *IMAGE), name)
+    picture = context.picture(row, name, *IMAGE)
     split = optional(row, "split")
     for place, expression in enumerate(expressions):
         text = checked_text(expression.get("sent") if isinstance(expression, dict) else expression, "an expression")
         yield Sample(
             name if len(expressions) == 1 else f"{name}/{place}", picture, DetectRequest(None, text),
-            {"boxes": [box], "in_pixels": True}, picture.name, () if split is None else (str(split),),
+            {"boxes": [box], "in_pixels": True}, picture.key, () if split is None else (str(split),),
         )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _per_label(
     row: Row, context: RowContext, objects: dict[str, list[_Object]], labels: Sequence[str], *, in_pixels: bool
 ) -> Iterator[Sample]:
     name = _name(row, context)
-    picture = context.pictures.picture(field(row, *IMAGE), name)
+    picture = context.picture(row, name, *IMAGE)
     for label in labels:
         own = objects.get(label, [])
         truth = {"boxes": [list(one.box) for one in own], "in_pixels": in_pixels}
@@ -93,7 +93,7 @@ def _per_label(
             truth["crowd"] = [one.crowd for one in own]
         if any(one.area is not None for one in own):
             truth["area"] = [one.area for one in own]
-        yield Sample(f"{name}/{label}", picture, DetectRequest(None, label), truth, name)
+        yield Sample(f"{name}/{label}", picture, DetectRequest(None, label), truth, picture.key)
 
 
 def _name(row: Row, context: RowContext) -> str:

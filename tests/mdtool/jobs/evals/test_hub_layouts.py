@@ -53,7 +53,7 @@ def test_objects_may_be_a_list_of_structures(tmp_path: Path) -> None:
 
 
 def test_subsets_and_answers_have_the_names_of_their_classes(tmp_path: Path) -> None:
-    row = {"image": sets.image(0), "query": "How many?", "label": ["2"]}
+    row: dict[str, object] = {"image": sets.image(0), "query": "How many?", "label": ["2"]}
     rows = [row | {"human_or_machine": number} for number in (0, 1)]
     write_parquet(tmp_path / "chart" / "test.parquet", rows, {"human_or_machine": label("human", "machine")})
     assert [sample.groups for sample in samples("chartqa", tmp_path / "chart")] == [("human",), ("machine",)]
@@ -74,3 +74,37 @@ def test_a_number_without_a_name_is_no_label(tmp_path: Path) -> None:
 def test_without_names_numbers_stay(features: Any, tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [{"a": 1}], features)
     assert list(read_rows([tmp_path / "a.parquet"])) == [{"a": 1}]
+
+
+def test_a_picture_in_the_row_comes_before_names_of_files(tmp_path: Path) -> None:
+    named = {"file_name": "gone.png", "img_filename": "gone.png", "imgname": "gone.png", "image_id": "gone"}
+    rows: dict[str, dict[str, object]] = {
+        "screenspot": {"bbox": [0.1, 0.2, 0.3, 0.4], "instruction": "close"},
+        "refcoco": {"bbox": [1, 2, 3, 4], "answer": ["star"]},
+        "chartqa": {"query": "How many?", "label": "2"},
+        "coco": {"objects": {"category": ["star"], "bbox": [[1, 2, 3, 4]]}},
+        "gazefollow": {"gazes": [{"head_bbox": [0, 0, 1, 1], "eye": {"x": 0, "y": 0}, "gaze": {"x": 1, "y": 1}}]},
+    }
+    for name, row in rows.items():
+        write_parquet(tmp_path / f"{name}.parquet", [named | row | {"image": sets.image(1)}])
+        assert [sample.picture.read() for sample in samples(name, tmp_path / f"{name}.parquet")] == [sets.png(1)], name
+
+
+@pytest.mark.parametrize("field", ["image_id", "imageId", "image_source", None])
+def test_rows_on_one_picture_are_one_unit(field: str | None, tmp_path: Path) -> None:
+    rows = [
+        {"id": str(number), "question": "Is there a star?", "answer": "yes", "image": {"bytes": sets.png(number % 2)}}
+        | ({field: f"COCO_{number % 2}"} if field else {})
+        for number in range(6)
+    ]
+    write_parquet(tmp_path / "test.parquet", rows)
+    found = samples("pope", tmp_path)
+    assert len({sample.unit for sample in found}) == len({sample.picture.key for sample in found}) == 2
+    assert [sample.unit for sample in found] == [sample.unit for sample in found[:2]] * 3
+    assert {sample.unit for sample in found} == {"COCO_0", "COCO_1"} or not field
+
+
+def test_expressions_of_one_picture_are_one_unit(tmp_path: Path) -> None:
+    row = {"image": {"bytes": sets.png(0)}, "bbox": [1, 2, 3, 4], "answer": ["star"]}
+    write_parquet(tmp_path / "val.parquet", [row | {"question_id": str(number)} for number in range(3)])
+    assert len({sample.unit for sample in samples("refcoco", tmp_path)}) == 1

@@ -1,13 +1,17 @@
 """Data sets in the Parquet layouts in which the Hugging Face Hub has them."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import make_evaluation_sets as sets
 import pytest
-from make_evaluation_sets import write_parquet
+from cli_runner import run
+from make_evaluation_sets import write_images, write_lines, write_parquet, xywh
 
 from mdtool.errors import InputError
+from mdtool.jobs.evals.check_boxes import check_boxes
 from mdtool.jobs.evals.data.read_rows import read_rows
 from mdtool.jobs.evals.evaluate_set import DataSet, asked_in, samples_of
 from mdtool.jobs.evals.sample import Sample
@@ -108,3 +112,72 @@ def test_expressions_of_one_picture_are_one_unit(tmp_path: Path) -> None:
     row = {"image": {"bytes": sets.png(0)}, "bbox": [1, 2, 3, 4], "answer": ["star"]}
     write_parquet(tmp_path / "val.parquet", [row | {"question_id": str(number)} for number in range(3)])
     assert len({sample.unit for sample in samples("refcoco", tmp_path)}) == 1
+
+
+def test_boxes_with_ids_are_two_corners(tmp_path: Path) -> None:
+    columns = objects([0, 1])
+    rows = [dict(zip(columns, one, strict=True)) for one in zip(*columns.values(), strict=True)]
+    for kind in (columns, rows):
+        features = {"objects": {"feature": {"category": label("circle", "star")}, "_type": "Sequence"}}
+        write_parquet(tmp_path / "val.parquet", [{"image": sets.image(0), "objects": kind}], features)
+        found = [box for sample in samples("coco", tmp_path) for box in sample.truth["boxes"]]
+        assert found == [list(box) for box in sets.boxes(0)[:2]]
+
+
+def expression(number: int = 0, **changes: object) -> dict[str, object]:
+    """Return a row of jxu124's copy of RefCOCO."""
+    sentence = {"raw": "a star", "sent": "star", "sent_id": 1, "tokens": ["star"]}
+    return {
+        "sentences": [sentence], "ref_id": number, "image_id": number + 1, "split": "val",
+        "image_path": f"coco/{number + 1}.png", "file_name": f"{number + 1}_0.png", "bbox": list(sets.boxes(0)[2]),
+    } | changes  # fmt: skip
+
+
+def test_jxu124_s_refcoco_has_two_corners(tmp_path: Path) -> None:
+    write_images(tmp_path / "coco")
+    raw = json.dumps({"id": 7, "bbox": xywh(sets.boxes(0)[2])})
+    for row in (expression(), expression(raw_anns=raw), expression(raw_anns=raw, bbox=[0.0, 0.0, 0.0, 0.0])):
+        write_parquet(tmp_path / "val.parquet", [row])
+        [sample] = samples("refcoco", tmp_path / "val.parquet")
+        assert sample.truth["boxes"] == [pytest.approx(sets.boxes(0)[2])]
+        assert (asked_in(sample.request), sample.picture.read()) == ("star", sets.png(0))
+
+
+def test_a_box_that_is_no_two_corners_is_told_where_there_should_be(tmp_path: Path) -> None:
+    for change, message in (({"bbox": [9, 9, 5, 5]}, "should be two corners"), ({"raw_anns": "{"}, "raw_anns is not")):
+        write_parquet(tmp_path / "val.parquet", [expression(**change)])
+        with pytest.raises(InputError, match=f"row 1 is none of refcoco: .*{message}"):
+            samples("refcoco", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("refcoco", lambda box: {"expression": "star", "bbox": box}),
+        ("screenspot", lambda box: {"instruction": "star", "bbox": box}),
+        ("coco", lambda box: {"objects": [{"label": "star", "bbox": box}]}),
+        ("waste_detection", lambda box: {"objects": [{"label": "star", "bbox": box}]}),
+    ],
+)
+def test_boxes_of_another_convention_are_refused(
+    name: str, fields: Callable[[list[float]], dict[str, object]], tmp_path: Path
+) -> None:
+    write_images(tmp_path)
+    corners = [list(box) for box in (sets.boxes(0)[1], sets.boxes(0)[2], sets.boxes(1)[0])]
+    for boxes, code in ((corners, 1), ([xywh((x, y, right, bottom)) for x, y, right, bottom in corners], 0)):
+        write_lines(tmp_path / "a.jsonl", [{"image": "1.png"} | fields(box) for box in boxes])
+        done = run("eval", name, "--data", tmp_path / "a.jsonl", "--model", "pocket")
+        assert done.code == code, done.err
+        assert ("of the first 3 true boxes leave their pictures" in done.err) == bool(code)
+
+
+def test_the_line_that_refuses_boxes_counts_them(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    rows = [
+        {"image": name, "expression": "star", "bbox": box}
+        for name in ("1.png", "gone.png")
+        for box in ([100, 80, 150, 110], [100, 80, 50, 90], [10, 10, 190.5, 20])
+    ]
+    write_lines(tmp_path / "a.jsonl", rows)
+    with pytest.raises(InputError, match=r"a.jsonl: 2 of the first 3 true boxes leave their pictures"):
+        check_boxes(tmp_path / "a.jsonl", samples("refcoco", tmp_path / "a.jsonl"))

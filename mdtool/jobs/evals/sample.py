@@ -31,8 +31,10 @@ class Picture:
     key: str = ""
 
     def is_same(self, other: "Picture") -> bool:
-        """Return whether both are one picture, by where they are."""
-        return self.path == other.path and self.row == other.row and self.data is other.data
+        """Return whether both are one picture: by their bytes if both are in a row, else by where they are."""
+        if self.data is not None and other.data is not None:
+            return self.data == other.data
+        return self.path == other.path and self.row == other.row
 
     def without_bytes(self) -> "Picture":
         """Return the picture without its bytes, which another process then reads by itself."""

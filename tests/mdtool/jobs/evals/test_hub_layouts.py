@@ -14,6 +14,7 @@ from mdtool.errors import InputError
 from mdtool.jobs.evals.check_boxes import check_boxes
 from mdtool.jobs.evals.data.read_rows import read_rows
 from mdtool.jobs.evals.evaluate_set import DataSet, asked_in, samples_of
+from mdtool.jobs.evals.run_samples import by_picture
 from mdtool.jobs.evals.sample import Sample
 from mdtool.jobs.evals.tasks.table import TASKS
 
@@ -106,6 +107,15 @@ def test_rows_on_one_picture_are_one_unit(field: str | None, tmp_path: Path) -> 
     assert len({sample.unit for sample in found}) == len({sample.picture.key for sample in found}) == 2
     assert [sample.unit for sample in found] == [sample.unit for sample in found[:2]] * 3
     assert {sample.unit for sample in found} == {"COCO_0", "COCO_1"} or not field
+
+
+def test_rows_that_repeat_a_picture_one_after_another_share_its_encoding(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Is there a star?", "answer": "yes", "image": {"bytes": sets.png(number)}}
+        for number in (0, 0, 1, 1, 1, 0)
+    ]
+    write_parquet(tmp_path / "test.parquet", rows)
+    assert [len(group) for group in by_picture(samples("pope", tmp_path))] == [2, 3, 1]
 
 
 def test_expressions_of_one_picture_are_one_unit(tmp_path: Path) -> None:

@@ -62,9 +62,13 @@ def write_lines(path: Path, rows: list[Row]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_parquet(path: Path, rows: list[Row]) -> None:
+def write_parquet(path: Path, rows: list[Row], features: Row | None = None) -> None:
+    """Write rows, with the types of columns in the metadata where `datasets` puts them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    table = pyarrow.Table.from_pylist(rows)
+    if features is not None:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(table, path)
 
 
 def write_images(folder: Path, name: str = "{}.png") -> None:

@@ -1,6 +1,7 @@
 """Compares two evaluations of one task, sample by sample."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mdtool.errors import UsageError
@@ -10,6 +11,7 @@ from mdtool.jobs.evals.sample import Scored
 from mdtool.jobs.evals.summary import figure_texts
 
 SEED = 0
+Pair = tuple[Scored, Scored]  # of one sample, in A and in B
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,15 @@ def compare_runs(a: Results, b: Results) -> Comparison:
                 f"{a.folder} and {b.folder} differ in {name} ({a.summary[name]}, {b.summary[name]}), so that their "
                 "samples can't be compared"
             )
-    common = [(one, b.samples[name]) for name, one in a.samples.items() if name in b.samples]
+    common = [(a.samples[name], b.samples[name]) for name in sorted(a.samples.keys() & b.samples.keys())]
     if different := next((x for x, y in common if (x.request, x.truth) != (y.request, y.truth)), None):
         raise UsageError(f"{a.folder} and {b.folder}: sample {different.id} is another in each; evaluate the same data")
     if not common:
         raise UsageError(f"{a.folder} and {b.folder} have no sample in common")
-    units: dict[str, list[tuple[Scored, Scored]]] = {}
-    for pair in common:
-        units.setdefault(pair[0].unit, []).append(pair)
+    units = _units(common)
     # A unit weighs as many samples as it has, relative to the mean unit.
     weight = len(units) / len(common)
-    before, after = ([weight * sum(pair[side].score for pair in pairs) for pairs in units.values()] for side in (0, 1))
+    before, after = ([weight * sum(pair[side].score for pair in pairs) for pairs in units] for side in (0, 1))
     found = paired_bootstrap(before, after, SEED)
     is_right_or_wrong = all(one.score in (0, 1) for pair in common for one in pair)
     test = mcnemar(*([pair[side].score == 1 for pair in common] for side in (0, 1))) if is_right_or_wrong else None
@@ -88,6 +88,23 @@ def compare_runs(a: Results, b: Results) -> Comparison:
         mcnemar=test,
         is_distance=bool(a.summary["is_distance"]),
     )
+
+
+def _units(common: Sequence[Pair]) -> list[list[Pair]]:
+    """Group samples that are of one unit in A or in B: the two may know pictures by different names, or not all."""
+    parent: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(key: tuple[int, str]) -> tuple[int, str]:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    for one, other in common:
+        parent[root((0, one.unit))] = root((1, other.unit))
+    units: defaultdict[tuple[int, str], list[Pair]] = defaultdict(list)
+    for pair in common:
+        units[root((0, pair[0].unit))].append(pair)
+    return list(units.values())
 
 
 def table(a: Results, b: Results, comparison: Comparison) -> Iterator[str]:

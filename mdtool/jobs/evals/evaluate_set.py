@@ -11,6 +11,7 @@ from engine.contract import DetectRequest, GazeRequest, PointRequest, QueryReque
 from mdtool.errors import InputError, NoInputFound, UsageError, record_fault
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
+from mdtool.jobs.evals.check_boxes import check_boxes
 from mdtool.jobs.evals.data.pictures import PictureFinder
 from mdtool.jobs.evals.data.read_rows import find_files, read_rows
 from mdtool.jobs.evals.run_samples import Answered, SampleRunner
@@ -143,9 +144,11 @@ def evaluate_set(
 
     Raises:
         EngineError: The model can't go on.
-        InputError, NoInputFound: The data set can't be read, or all of its samples failed.
+        InputError, NoInputFound: The data set can't be read, most boxes leave their pictures, or all samples failed.
         OutputError: The log can't be written.
     """
+    if data_set.task.skill in ("detect", "point"):
+        check_boxes(data_set.data, samples_of(data_set))
     places: dict[str, int] = {}
     scored: list[Scored] = []
     failed: list[tuple[str, str]] = []
@@ -164,7 +167,7 @@ def evaluate_set(
             on_scored(outcome.sample, one)
             if outcome.is_new:
                 progress.processed += 1
-                pictures.add(outcome.sample.picture.name)
+                pictures.add(outcome.sample.picture.key)
             else:
                 progress.skip()
         else:

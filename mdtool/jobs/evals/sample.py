@@ -21,16 +21,20 @@ class Picture:
         path: The file; None with `data` or `row`.
         data: The bytes of the file.
         row: Where it stands in a Parquet file.
+        key: The same in all rows on the picture: its id in the set or the digest of the row's bytes, else its name.
     """
 
     name: str
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
     row: PictureRow | None = None
+    key: str = ""
 
     def is_same(self, other: "Picture") -> bool:
-        """Return whether both are one picture, by where they are."""
-        return self.path == other.path and self.row == other.row and self.data is other.data
+        """Return whether both are one picture: by their bytes if both are in a row, else by where they are."""
+        if self.data is not None and other.data is not None:
+            return self.data == other.data
+        return self.path == other.path and self.row == other.row
 
     def without_bytes(self) -> "Picture":
         """Return the picture without its bytes, which another process then reads by itself."""

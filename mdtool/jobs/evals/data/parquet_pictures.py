@@ -17,6 +17,10 @@ IMAGE = "image"
 _lock = threading.Lock()
 
 
+class NoPicturesById(InputError):
+    """No Parquet file has columns with ids and pictures."""
+
+
 @dataclass(frozen=True)
 class PictureRow:
     """Where a picture stands: a file, a column in it, and the number of the row, from 0."""
@@ -62,13 +66,15 @@ def parquet_files(place: Path) -> list[Path]:
 
 
 def pictures_by_id(files: Sequence[Path]) -> dict[str, PictureRow]:
-    """Return where the pictures of files stand, by the ids of their rows.
+    """Return where the pictures of files stand, by the ids of their rows; files that have none are left out.
 
     Raises:
-        InputError: A file can't be read, or has no columns with ids and pictures.
+        NoPicturesById: None of the files has columns with ids and pictures.
+        InputError: A file can't be read.
         UsageError: pyarrow is not installed.
     """
     rows: dict[str, PictureRow] = {}
+    faults: list[str] = []
     for path in files:
         with parquet_errors(path):
             from pyarrow import parquet
@@ -77,11 +83,12 @@ def pictures_by_id(files: Sequence[Path]) -> dict[str, PictureRow]:
                 names = file.schema_arrow.names
                 name = next((name for name in IDS if name in names), None)
                 if name is None or IMAGE not in names:
-                    raise InputError(
-                        f"{path}: has no pictures by id: it needs the columns id and {IMAGE}; it has {', '.join(names)}"
-                    )
+                    faults.append(f"needs the columns id and {IMAGE}; it has {', '.join(names)}")
+                    continue
                 ids = file.read(columns=[name]).column(0).to_pylist()
         rows |= {str(one): PictureRow(path, IMAGE, number) for number, one in enumerate(ids)}
+    if faults and len(faults) == len(files):
+        raise NoPicturesById(f"{files[0]}: has no pictures by id: it {faults[0]}")
     return rows
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mdtool.errors import InputError, NoInputFound, UsageError, record_fault
+from mdtool.jobs.evals.data.class_labels import labelled_features, with_class_names
 from mdtool.jobs.evals.data.parquet_pictures import BATCH_ROWS, PictureRow, bytes_of, parquet_errors
 
 Row = dict[str, Any]
@@ -200,15 +201,19 @@ def _gazefollow_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file; pictures are mappings with "bytes", "path", and "row", which is where they stand."""
+    """Yield the rows of a file, with the names of classes if it has them.
+
+    Pictures are mappings with "bytes", "path", and "row", which is where they stand.
+    """
     with parquet_errors(path):
         from pyarrow import parquet
 
         number = 0
         with parquet.ParquetFile(path) as file:
+            features = labelled_features(file.schema_arrow.metadata)
             for batch in file.iter_batches(BATCH_ROWS):
                 for row in batch.to_pylist():
-                    yield row | _pictures_in(row, path, number)
+                    yield with_class_names(row, features) | _pictures_in(row, path, number)
                     number += 1
 
 

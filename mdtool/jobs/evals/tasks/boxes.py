@@ -70,14 +70,14 @@ def refcoco_samples(row: Row, context: RowContext) -> Iterator[Sample]:
     expressions = field(row, "expressions", "sentences", "expression", "answer")
     if not isinstance(expressions, list):
         expressions = [expressions]
-    name, box = _name(row, context), list(_corners(field(row, "bbox")))
-    picture = context.pictures.picture(field(row, *IMAGE), name)
+    name, box = _name(row, context), list(_referred(row))
+    picture = context.picture(row, name, *IMAGE)
     split = optional(row, "split")
     for place, expression in enumerate(expressions):
         text = checked_text(expression.get("sent") if isinstance(expression, dict) else expression, "an expression")
         yield Sample(
             name if len(expressions) == 1 else f"{name}/{place}", picture, DetectRequest(None, text),
-            {"boxes": [box], "in_pixels": True}, picture.name, () if split is None else (str(split),),
+            {"boxes": [box], "in_pixels": True}, picture.key, () if split is None else (str(split),),
         )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _per_label(
     row: Row, context: RowContext, objects: dict[str, list[_Object]], labels: Sequence[str], *, in_pixels: bool
 ) -> Iterator[Sample]:
     name = _name(row, context)
-    picture = context.pictures.picture(field(row, *IMAGE), name)
+    picture = context.picture(row, name, *IMAGE)
     for label in labels:
         own = objects.get(label, [])
         truth = {"boxes": [list(one.box) for one in own], "in_pixels": in_pixels}
@@ -93,7 +93,7 @@ def _per_label(
             truth["crowd"] = [one.crowd for one in own]
         if any(one.area is not None for one in own):
             truth["area"] = [one.area for one in own]
-        yield Sample(f"{name}/{label}", picture, DetectRequest(None, label), truth, name)
+        yield Sample(f"{name}/{label}", picture, DetectRequest(None, label), truth, picture.key)
 
 
 def _name(row: Row, context: RowContext) -> str:
@@ -102,13 +102,15 @@ def _name(row: Row, context: RowContext) -> str:
 
 
 def _objects(row: Row) -> dict[str, list[_Object]]:
-    """Return the objects of a row by their labels; boxes are (x, y, width, height) in pixels, as COCO's."""
+    """Return the objects of a row by their labels.
+
+    Boxes are (x, y, width, height) in pixels, as COCO's, or two corners if they have a bbox_id, as detection-datasets'.
+    """
     value = field(row, "objects")
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"objects is not valid JSON: {error}") from error
+        value = _document(value, "objects")
+    first = value[0] if isinstance(value, list) and value else value
+    corners = _two_corners if isinstance(first, dict) and "bbox_id" in first else _corners
     if isinstance(value, dict):  # columns
         columns = _pairs(value.get("bbox") or [], value.get("label") or value.get("category") or [])
         value = [{"bbox": box, "label": label} for box, label in columns]
@@ -119,8 +121,27 @@ def _objects(row: Row) -> dict[str, list[_Object]]:
         label = _label(field(one, "label", "category"))
         area = optional(one, "area")
         [area] = [None] if area is None else numbers([area], 1)
-        found[label].append(_Object(label, _corners(field(one, "bbox")), bool(one.get("crowd")), area))
+        found[label].append(_Object(label, corners(field(one, "bbox")), bool(one.get("crowd")), area))
     return dict(found)
+
+
+def _referred(row: Row) -> Box:
+    """Return the box of a row's object: (x, y, width, height), except in the layout of jxu124's copies of the sets.
+
+    These have two corners, and the annotation as COCO has it in raw_anns.
+    """
+    if not {"sentences", "image_path"} <= row.keys():
+        return _corners(field(row, "bbox"))
+    if raw := optional(row, "raw_anns"):
+        return _corners(field(_document(raw, "raw_anns"), "bbox"))
+    return _two_corners(field(row, "bbox"))
+
+
+def _document(text: Any, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{name} is not valid JSON: {error}") from error
 
 
 def _pairs(boxes: Any, labels: Any) -> list[tuple[Any, Any]]:
@@ -140,6 +161,13 @@ def _label(value: Any) -> str:
 def _corners(bbox: Any) -> Box:
     x, y, width, height = _sized(bbox)
     return x, y, x + width, y + height
+
+
+def _two_corners(bbox: Any) -> Box:
+    x_min, y_min, x_max, y_max = numbers(bbox, 4)
+    if x_max < x_min or y_max < y_min:
+        raise InputError(f"the box {bbox} should be two corners, as this layout has them")
+    return x_min, y_min, x_max, y_max
 
 
 def _sized(bbox: Any) -> list[float]:

@@ -24,7 +24,7 @@ CHANCE = 0.5  # area under the curve of a map that says nothing
 def screenspot_samples(row: Row, context: RowContext) -> Iterator[Sample]:
     """Make the sample of an instruction. A box in fractions is two corners; one in pixels a corner and its size."""
     name = str(optional(row, *ID) if optional(row, *ID) is not None else context.number)
-    picture = context.pictures.picture(field(row, "img_filename", "file_name", *IMAGE), name)
+    picture = context.picture(row, name, "img_filename", "file_name", *IMAGE)
     x, y, right, bottom = numbers(field(row, "bbox"), 4)
     in_pixels = max(x, y, right, bottom) > 1
     if min(right, bottom) < 0 or (not in_pixels and (right < x or bottom < y)):
@@ -33,7 +33,7 @@ def screenspot_samples(row: Row, context: RowContext) -> Iterator[Sample]:
     kinds = [optional(row, "data_type"), optional(row, "data_source")]
     request = PointRequest(None, text(row, "instruction", "question"))
     yield Sample(
-        name, picture, request, {"box": box, "in_pixels": in_pixels}, picture.name, tuple(str(k) for k in kinds if k)
+        name, picture, request, {"box": box, "in_pixels": in_pixels}, picture.key, tuple(str(k) for k in kinds if k)
     )
 
 
@@ -54,7 +54,7 @@ def screenspot_figures(scored: Sequence[Scored]) -> list[Figure]:
 def gaze_samples(row: Row, context: RowContext) -> Iterator[Sample]:
     """Make a sample of each head of a picture, with the marks of all people who looked at it."""
     name = str(optional(row, *ID) if optional(row, *ID) is not None else context.number)
-    picture = context.pictures.picture(field(row, *IMAGE), name)
+    picture = context.picture(row, name, *IMAGE)
     heads: list[tuple[list[float], tuple[float, float], list[list[float]]]] = []
     for gaze in field(row, "gazes"):
         box, mark = _box(field(gaze, "head_bbox")), list(_point(field(gaze, "gaze")))
@@ -65,7 +65,7 @@ def gaze_samples(row: Row, context: RowContext) -> Iterator[Sample]:
         else:
             heads.append((box, _point(field(gaze, "eye")), [mark]))
     for place, (_, eye, marks) in enumerate(heads):
-        yield Sample(f"{name}/{place}", picture, GazeRequest(None, eye), marks, picture.name)
+        yield Sample(f"{name}/{place}", picture, GazeRequest(None, eye), marks, picture.key)
 
 
 def _point(value: Any) -> tuple[float, float]:

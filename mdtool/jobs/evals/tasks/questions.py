@@ -86,7 +86,7 @@ class Questions:
     def samples(self, row: Row, context: RowContext) -> Iterator[Sample]:
         """Make a sample of each question of a row."""
         name = str(optional(row, *ID) if optional(row, *ID) is not None else context.number)
-        picture = context.pictures.picture(needed(row, *IMAGE), name)
+        picture = context.picture(row, name, *IMAGE)
         asked = self._questions(row)
         for place, question in enumerate(asked):
             key = optional(question, *ID) if len(asked) > 1 else None
@@ -98,7 +98,7 @@ class Questions:
         question, truth = wording.of(text(row, *QUESTION)), needed(row, *self.truth)
         self.judge("", truth, question)  # raises for a truth that no answer can be compared with
         request = QueryRequest(None, question, generation=GREEDY)
-        return Sample(name, picture, request, truth, picture.name, self.groups(row))
+        return Sample(name, picture, request, truth, picture.key, self.groups(row))
 
     def _questions(self, row: Row) -> Sequence[Row]:
         listed = row.get("qa")
@@ -181,8 +181,8 @@ def _is_simple(row: Row) -> tuple[str, ...]:
 
 
 def _chart_source(row: Row) -> tuple[str, ...]:
-    value = str(optional(row, "source", "type") or "")
-    return (value.removesuffix("_test"),) if value else ()
+    value = optional(row, "source", "type", "human_or_machine")
+    return (value.removesuffix("_test"),) if isinstance(value, str) and value else ()
 
 
 _QUESTIONS = (

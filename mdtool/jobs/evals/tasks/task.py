@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.contract import Box, Point
+from mdtool.jobs.evals.data.fields import field, optional
+from mdtool.jobs.evals.data.parquet_pictures import bytes_of
 from mdtool.jobs.evals.data.pictures import PictureFinder
 from mdtool.jobs.evals.data.read_rows import Row
-from mdtool.jobs.evals.sample import Entry, Figure, Sample, Scored
+from mdtool.jobs.evals.sample import Entry, Figure, Picture, Sample, Scored
 
 Prompts = Literal["reference", "lmms"]
+PICTURE_ID = ("image_id", "imageId", "image_source")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,20 @@ class RowContext:
     number: int
     pictures: PictureFinder
     prompts: Prompts
+
+    def picture(self, row: Row, name: str, *fields: str) -> Picture:
+        """Return the picture of a row: the one that it holds, else the one that it names.
+
+        Args:
+            row: The row.
+            name: What to call the picture if it has no name.
+            fields: That may hold or name it, in order of preference.
+
+        Raises:
+            InputError: None of them does.
+        """
+        value = next((row[one] for one in fields if bytes_of(row.get(one))), None) or field(row, *fields)
+        return self.pictures.picture(value, name, optional(row, *PICTURE_ID))
 
 
 @dataclass(frozen=True)

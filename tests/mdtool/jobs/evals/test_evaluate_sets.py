@@ -199,6 +199,51 @@ def test_a_better_run_is_told_from_chance(results: Path, tmp_path: Path) -> None
     assert "B is worse than A beyond chance" in run("eval", "compare", tmp_path / "b", tmp_path / "a").out.decode()
 
 
+def test_a_comparison_does_not_depend_on_which_run_is_first(results: Path, tmp_path: Path) -> None:
+    sample = lines(results / "samples.jsonl")[0]
+    units = {"a": [i // 5 for i in range(40)], "b": [0, *range(1, 38), 9, 9]}  # which join 8 pictures to 7 in b alone
+    for folder, scores in (("a", [1, 0, 1]), ("b", [1, 1, 0, 0, 1])):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "summary.json").write_bytes((results / "summary.json").read_bytes())
+        rows = [
+            sample | {"id": str(i), "unit": f"{folder}{units[folder][i]}", "score": scores[i % len(scores)]}
+            for i in range(40)
+        ]
+        write_lines(tmp_path / folder / "samples.jsonl", rows if folder == "a" else rows[::-1])
+    [found] = run("eval", "compare", tmp_path / "a", tmp_path / "b", "--json").json
+    [mirrored] = run("eval", "compare", tmp_path / "b", tmp_path / "a", "--json").json
+    assert found["units"] == mirrored["units"] == 7
+    assert [mirrored[name] for name in ("difference", "low", "high")] == pytest.approx(
+        [-found[name] for name in ("difference", "high", "low")]
+    )
+    assert mirrored["p"] == found["p"]
+
+
+@pytest.mark.parametrize("kind", ["image_id", "name", "bytes"])
+def test_an_interval_does_not_depend_on_how_the_set_keeps_its_pictures(kind: str, tmp_path: Path) -> None:
+    write_images(tmp_path)
+    questions = [
+        ("How many red circles are there?", 2),
+        ("How many stars are there?", 1),
+        ("How many rings are there?", 0),
+    ]
+    rows = [
+        {"id": f"{number}{place}", "question": question, "answer": answer if number else 7}
+        for number in range(2)
+        for place, (question, answer) in enumerate(questions)
+    ]
+    for number, row in enumerate(rows):
+        image = number // len(questions)
+        row |= {"image": f"{image + 1}.png"} if kind == "name" else {"image": {"bytes": png(image)}}
+        row |= {"image_id": image} if kind == "image_id" else {}
+    data = tmp_path / ("a.jsonl" if kind == "name" else "a.parquet")
+    (write_lines if kind == "name" else write_parquet)(data, rows)
+    [summary] = run("eval", "qa", "--data", data, *POCKET, "--json").json
+    [figure] = summary["figures"]
+    assert [round(figure[name], 3) for name in ("value", "low", "high")] == [0.333, 0.0, 0.667]
+    assert summary["pictures"] == 2
+
+
 def test_runs_of_different_tasks_can_t_be_compared(results: Path, tmp_path: Path) -> None:
     summary = json.loads((results / "summary.json").read_text())
     (tmp_path / "summary.json").write_text(json.dumps(summary | {"task": "pope"}))

@@ -8,7 +8,14 @@ from collections import defaultdict
 from pathlib import Path
 
 from mdtool.errors import InputError, read_error_message
-from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box, checked_part, stated_size
+from mdtool.jobs.evals.ground_truth.truth import (
+    GroundTruth,
+    TrueFrame,
+    TrueObject,
+    checked_box,
+    checked_part,
+    stated_size,
+)
 
 SEQUENCE_INFO, FRAMES_FOLDER, LABELS = "seqinfo.ini", "img1", "labels.txt"
 MAX_FRAMES = 10_000_000

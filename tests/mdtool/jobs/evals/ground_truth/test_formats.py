@@ -224,7 +224,7 @@ def test_the_size_that_a_format_states(tmp_path: Path) -> None:
         assert read_cvat(video).size == expected
     assert read_cvat(written(tmp_path / "c.xml", CVAT)).size is None
     written(sequence, "[Sequence]\nimWidth=wide\nimHeight=480\n")
-    with pytest.raises(InputError, match="seqinfo.ini: imWidth and imHeight are no whole numbers"):
+    with pytest.raises(InputError, match=r"seqinfo.ini: imWidth and imHeight are no whole numbers"):
         read_mot(mot)
 
 

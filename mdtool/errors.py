@@ -109,6 +109,8 @@ def record_fault(error: Exception) -> str:
         return "a value is of another type"
     if isinstance(error, OverflowError):
         return "a number is too large"
+    if isinstance(error, ValueError) and "integer string conversion" in str(error):  # which Python limits
+        return "a number has too many digits"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 

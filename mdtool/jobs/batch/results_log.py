@@ -32,7 +32,8 @@ from mdtool.stdout import json_text
 SECONDS_BETWEEN_SYNCS = 2.0
 COPY_CHUNK_BYTES = 1 << 20
 MAX_REMEMBERED_RECORDS = 10_000  # of those that went to stdout
-HEAD = b'{"schema":"mdtool.'  # the first bytes of such a file
+HEAD = b'{"schema":"mdtool.'  # the first bytes of such a file, unless another program wrote its JSON anew
+MAX_FIRST_LINE = 1 << 20  # bytes of it that are read to see whether it is a record
 ByteRange = tuple[int, int]  # offsets in the file: start, end
 
 
@@ -188,8 +189,7 @@ class ResultsLog:
             self._is_new = not os.path.lexists(self._place)
             self._file = _locked(self._place)
             stack.callback(lambda: os.close(self._file))
-            head = _read_at(self._file, len(HEAD), 0)
-            if not HEAD.startswith(head):
+            if not _is_of_records(_read_at(self._file, MAX_FIRST_LINE, 0)):
                 raise OutputError("not a file of mdtool records; give another name")
             stack.pop_all()
         return self
@@ -402,6 +402,17 @@ class ResultsLog:
                 start += len(data)
                 while data:
                     data = data[os.write(copy, data) :]
+
+
+def _is_of_records(start: bytes) -> bool:
+    """Return whether a file that starts so holds records; a killed run may have left a part of the first."""
+    if HEAD.startswith(start[: len(HEAD)]):
+        return True
+    try:
+        record = json.loads(start.partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and str(record.get("schema")).startswith("mdtool.")
 
 
 def _read_at(file: int, length: int, start: int) -> bytes:

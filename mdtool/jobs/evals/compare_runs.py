@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mdtool.errors import UsageError
+from mdtool.errors import InputError, UsageError, record_fault
+from mdtool.jobs.evals.evaluate_set import check_package
 from mdtool.jobs.evals.metrics.statistics import McNemar, mcnemar, paired_bootstrap
 from mdtool.jobs.evals.results_folder import Results
-from mdtool.jobs.evals.sample import Scored
+from mdtool.jobs.evals.sample import Figure, Scored
 from mdtool.jobs.evals.summary import figure_texts
+from mdtool.jobs.evals.tasks.table import TASKS
 
 SEED = 0
 Pair = tuple[Scored, Scored]  # of one sample, in A and in B
@@ -32,6 +34,8 @@ class Comparison:
         p: Two-sided p-value of there being no difference.
         mcnemar: McNemar's test, where all scores are 0 or 1.
         is_distance: Scores are distances, so that less is better.
+        figures_a: The figures of A over these samples.
+        figures_b: Those of B.
     """
 
     task: str
@@ -47,13 +51,17 @@ class Comparison:
     p: float
     mcnemar: McNemar | None
     is_distance: bool
+    figures_a: list[Figure]
+    figures_b: list[Figure]
 
 
 def compare_runs(a: Results, b: Results) -> Comparison:
     """Compare two evaluations.
 
     Raises:
-        UsageError: They are of different tasks or prompts, or have no sample in common.
+        InputError: The samples are damaged, so that they have no figures.
+        UsageError: They are of different tasks or prompts, or have no sample in common; or a package is missing that
+            figures over the common samples need.
     """
     for name in ("task", "prompts"):
         if a.summary[name] != b.summary[name]:
@@ -87,6 +95,8 @@ def compare_runs(a: Results, b: Results) -> Comparison:
         p=found.p,
         mcnemar=test,
         is_distance=bool(a.summary["is_distance"]),
+        figures_a=_figures(a, [x for x, _ in common]),
+        figures_b=_figures(b, [y for _, y in common]),
     )
 
 
@@ -107,21 +117,33 @@ def _units(common: Sequence[Pair]) -> list[list[Pair]]:
     return list(units.values())
 
 
+def _figures(run: Results, common: Sequence[Scored]) -> list[Figure]:
+    """Return the figures of a run over its samples in common with another: those that it has, if these are all."""
+    if len(common) == len(run.samples):
+        return run.figures
+    try:
+        task = TASKS[run.summary["task"]]
+        check_package(task)
+        return task.figures(common)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(f"{run.folder}: its samples are damaged: {record_fault(error)}") from error
+
+
 def table(a: Results, b: Results, comparison: Comparison) -> Iterator[str]:
     """Yield the comparison as text: the figures of both in a Markdown table, the difference, and what it means."""
     yield f"A: {a.folder}: {_what(a)}"
     yield f"B: {b.folder}: {_what(b)}"
+    if comparison.only_in_one:
+        yield (
+            f"All of this is over the {comparison.samples} samples that both have; {comparison.only_in_one} are in one "
+            "of them only, and left out"
+        )
     yield ""
     yield "| figure | A | B |"
     yield "|---|---|---|"
-    theirs = {figure.name: figure for figure in b.figures}
-    for figure in a.figures:
-        texts = [
-            " ".join(filter(None, (value, f"({interval})" if interval else "")))
-            for one in (figure, theirs.get(figure.name))
-            if one
-            for value, interval in [figure_texts(one, comparison.is_distance)]
-        ]
+    theirs = {figure.name: figure for figure in comparison.figures_b}
+    for figure in comparison.figures_a:
+        texts = [_text(one, comparison.is_distance) for one in (figure, theirs.get(figure.name))]
         yield f"| {figure.name} | {' | '.join(texts)} |"
     yield ""
     number = f"{comparison.difference:+.4f}" if comparison.is_distance else f"{100 * comparison.difference:+.1f} points"
@@ -133,9 +155,12 @@ def table(a: Results, b: Results, comparison: Comparison) -> Iterator[str]:
     if test := comparison.mcnemar:
         yield f"right in A alone: {test.only_a}, in B alone: {test.only_b}, p = {test.p:.4f} (McNemar's exact test)"
     yield f"the same answer: {comparison.same_answers} of {comparison.samples}"
-    if comparison.only_in_one:
-        yield f"{comparison.only_in_one} samples are in one of them only, and left out"
     yield _verdict(comparison)
+
+
+def _text(figure: Figure | None, is_distance: bool) -> str:
+    value, interval = figure_texts(figure, is_distance) if figure else ("", "")
+    return f"{value} ({interval})" if interval else value
 
 
 def _what(results: Results) -> str:

@@ -1,6 +1,7 @@
 """Evaluates a model on a data set: reads samples, runs them, scores the answers, and sums them up."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,8 +13,9 @@ from mdtool.errors import InputError, NoInputFound, UsageError, record_fault
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
 from mdtool.jobs.evals.check_boxes import check_boxes
+from mdtool.jobs.evals.data.find_files import find_files
 from mdtool.jobs.evals.data.pictures import PictureFinder
-from mdtool.jobs.evals.data.read_rows import find_files, read_rows
+from mdtool.jobs.evals.data.read_rows import read_rows
 from mdtool.jobs.evals.run_samples import Answered, SampleRunner
 from mdtool.jobs.evals.sample import Figure, Sample, Scored
 from mdtool.jobs.evals.tasks.task import Judgement, Prompts, RowContext, Task
@@ -21,6 +23,7 @@ from mdtool.model_selection import ComputeConfig
 from mdtool.records.batch import Record
 from mdtool.records.fingerprint import BATCH, fingerprint
 
+NAMED_FAILURES = 5  # samples without an answer that are named on stderr, of which there may be thousands
 FAILED_SCORE = 0.5  # below it an answer is shown among the failures
 FAILED_DISTANCE = 0.2  # of the picture: above it
 
@@ -81,10 +84,15 @@ def check(data_set: DataSet) -> None:
         UsageError: A package is missing, or lmms-eval has no wording for such answers.
     """
     task = data_set.task
-    if task.package and not find_spec(task.package):
-        raise UsageError(f"{task.name}: needs {task.package}: pip install 'mdtool[eval]'")
+    check_package(task)
     if data_set.prompts == "lmms" and not task.has_lmms_prompts:
         raise UsageError(f"--prompts lmms: there is no wording of lmms-eval's for {task.name}; leave the option out")
+
+
+def check_package(task: Task) -> None:
+    """Check that the package is installed that the figures of a task need. Raises UsageError if it is not."""
+    if task.package and not find_spec(task.package):
+        raise UsageError(f"{task.name}: needs {task.package}: pip install 'mdtool[eval]'")
 
 
 def samples_of(data_set: DataSet) -> Iterator[Sample]:
@@ -99,12 +107,14 @@ def samples_of(data_set: DataSet) -> Iterator[Sample]:
 
 def _samples(data_set: DataSet) -> Iterator[Sample]:
     pictures, seen = PictureFinder(data_set.data, data_set.images), dict[str, int]()
-    for number, row in enumerate(read_rows(find_files(data_set.data))):
+    rows = Counter[Path]()  # that were read of each file
+    for number, (file, row) in enumerate(read_rows(find_files(data_set.data))):
+        rows[file] += 1
         try:
-            samples = list(data_set.task.samples(row, RowContext(number, pictures, data_set.prompts)))
+            samples = list(data_set.task.samples(row, RowContext(number, file, pictures, data_set.prompts)))
         except (InputError, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
             fault = record_fault(error)
-            raise InputError(f"{data_set.data}: row {number + 1} is none of {data_set.task.name}: {fault}") from error
+            raise InputError(f"{file}: row {rows[file]} is none of {data_set.task.name}: {fault}") from error
         for sample in samples:
             seen[sample.id] = seen.get(sample.id, 0) + 1
             count = seen[sample.id]
@@ -139,7 +149,7 @@ def evaluate_set(
         run: Asks the model.
         sink: Where its answers are logged, after `begin`.
         common_fields: Fields that all records have: `model`, `revision` and `settings`.
-        progress: Counts samples, and prints why one failed.
+        progress: Counts samples, and prints why the first ones failed.
         on_scored: Called with each sample and its scored answer.
 
     Raises:
@@ -173,8 +183,13 @@ def evaluate_set(
         else:
             failed.append((outcome.sample.id, outcome.cause))
             progress.failed += 1
-            progress.console.error(f"{outcome.sample.id}: {outcome.cause}")
+            if len(failed) <= NAMED_FAILURES:
+                progress.console.error(f"{outcome.sample.id}: {outcome.cause}")
     seconds = time.perf_counter() - since
+    if more := len(failed[NAMED_FAILURES:]):
+        progress.console.error(
+            f"{more} more samples have no answer; if their pictures are elsewhere, name the folder with --images"
+        )
     scored.sort(key=lambda one: places[one.id])
     if not scored:
         raise InputError(f"{data_set.data}: no sample has an answer, so there is nothing to compute figures from")

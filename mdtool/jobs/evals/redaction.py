@@ -64,6 +64,10 @@ def evaluate_redaction(clip: Clip, model: VisionModel, *, request: AnalysisReque
 
 
 def _true_frame(truth: GroundTruth, number: int, info: FrameInfo) -> TrueFrame:
+    if truth.size and truth.size != info.size:  # a scale between the two would be a guess
+        shown, stated = ("x".join(map(str, size)) for size in (info.size, truth.size))
+        where = f" on frame {number}" if number else ""
+        raise InputError(f"is of {shown} pixels{where}, and the boxes of {truth.path} are of {stated}")
     if number >= len(truth.frames):
         if truth.complete:
             raise InputError(f"has more frames than {truth.path}")

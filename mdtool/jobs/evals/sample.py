@@ -114,7 +114,7 @@ class Figure:
         value: Mostly 0..1; None where there is nothing to compute it from.
         low: Lower end of its 95 % confidence interval; None: not computed.
         high: Its upper end.
-        count: Number of samples behind it.
+        count: Number of samples behind it; for NaturalBench, of groups, questions or images.
     """
 
     name: str

@@ -4,70 +4,31 @@ A row is a mapping from the names of the set's own fields to values of JSON type
 """
 
 import csv
-import glob
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdtool.errors import InputError, NoInputFound, UsageError, record_fault
+from mdtool.errors import InputError, record_fault
 from mdtool.jobs.evals.data.class_labels import labelled_features, with_class_names
+from mdtool.jobs.evals.data.find_files import INSTANCES, SUFFIXES, pickle_error
 from mdtool.jobs.evals.data.parquet_pictures import BATCH_ROWS, PictureRow, bytes_of, parquet_errors
 
 Row = dict[str, Any]
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".txt")
-SHARD = re.compile(r"(?P<split>.+)-\d+-of-\d+(?:-[0-9a-f]+)?")  # `datasets` names files so
+QUESTIONS_FILE, ANSWERS_FILE = "v2_OpenEnded_*_questions.json", "v2_*_annotations.json"  # of VQAv2
 GAZEFOLLOW = (
     "path", "id", "body_x", "body_y", "body_width", "body_height", "eye_x", "eye_y", "gaze_x", "gaze_y",
     "head_x_min", "head_y_min", "head_x_max", "head_y_max", "origin", "meta",
 )  # fmt: skip
 
 
-def find_files(data: Path) -> list[Path]:
-    """Return the files of a data set.
-
-    Args:
-        data: A file, a folder with files of one kind (those in its own folders too), or a glob.
-
-    Raises:
-        InputError: There is no such file or folder.
-        NoInputFound: A folder holds no such file, or a glob matches none.
-        UsageError: A folder holds several splits of a set.
-    """
-    if data.is_file():
-        return [data]
-    if not data.is_dir():
-        matches = sorted(Path(name) for name in glob.glob(str(data), recursive=True))
-        files = [path for path in matches if path.is_file()]
-        if not files and glob.has_magic(str(data)):
-            raise NoInputFound(f"{data}: no file matches")
-        if not files:
-            raise InputError(f"{data}: there is no such file or folder")
-        return files
-    for suffix in SUFFIXES:
-        found = [path for path in sorted(data.rglob(f"*{suffix}")) if not path.name.startswith(".")]
-        if suffix == ".txt":
-            found = [path for path in found if "annotations" in path.name]
-        if not found:
-            continue
-        splits = sorted({name["split"] for path in found if (name := SHARD.fullmatch(path.stem))})
-        if len(splits) > 1:
-            raise UsageError(
-                f"--data {data}: holds the splits {', '.join(splits)}; name one, as in "
-                f"'{found[0].parent}/{splits[0]}-*'"
-            )
-        return found
-    raise NoInputFound(f"{data}: holds no {', '.join(SUFFIXES)} file")
-
-
-def read_rows(files: Sequence[Path]) -> Iterator[Row]:
-    """Read all rows of a data set's files.
+def read_rows(files: Sequence[Path]) -> Iterator[tuple[Path, Row]]:
+    """Read all rows of a data set's files, each with its file.
 
     Raises:
         InputError: A file can't be read, or is of no known layout.
-        UsageError: pyarrow is not installed, which Parquet needs.
+        UsageError: pyarrow is not installed, which Parquet needs; or a file is a pickle.
     """
     if any(path.suffix.lower() == ".json" for path in files):
         yield from _json_rows(files)
@@ -75,11 +36,13 @@ def read_rows(files: Sequence[Path]) -> Iterator[Row]:
     for path in files:
         match path.suffix.lower():
             case ".parquet":
-                yield from _parquet_rows(path)
+                yield from ((path, row) for row in _parquet_rows(path))
             case ".jsonl" | ".ndjson":
-                yield from _lines(path, _text(path))
+                yield from ((path, row) for row in _lines(path, _text(path)))
             case ".txt" | ".csv":
-                yield from _gazefollow_rows(path)
+                yield from ((path, row) for row in _gazefollow_rows(path))
+            case ".p" | ".pkl" | ".pickle":
+                raise pickle_error(path)
             case _:
                 raise InputError(f"{path}: of no known kind; known are {', '.join(SUFFIXES)}")
 
@@ -99,38 +62,57 @@ def _lines(path: Path, text: str) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}: line {number} is {record_fault(error)}") from error
+                raise InputError(f"{path}: line {number}: {record_fault(error)}") from error
             if not isinstance(row, dict):
                 raise InputError(f"{path}: line {number} is no JSON object")
             yield row
 
 
-def _json_rows(files: Sequence[Path]) -> Iterator[Row]:
+def _json_rows(files: Sequence[Path]) -> Iterator[tuple[Path, Row]]:
     documents = [(path, _document(path)) for path in files if path.suffix.lower() == ".json"]
     answers: dict[Any, Row] = {}  # of VQA, which keeps them in a file of their own, by question
-    if any(isinstance(document, dict) and "questions" in document for _, document in documents):
+    has_questions = any(isinstance(document, dict) and "questions" in document for _, document in documents)
+    if has_questions:
         if len(files) == 1:
             documents += [(path, _document(path)) for path in _answer_files(files[0])]
         for path, document in documents:
-            if isinstance(document, dict) and "questions" not in document and "annotations" in document:
+            if _is_answers(document):
                 answers |= {str(row.get("question_id")): row for row in _rows_in(path, document["annotations"])}
     for path, document in documents:
-        match document:
-            case list():
-                yield from _rows_in(path, document)
-            case {"questions": list(questions)}:
-                for row in _rows_in(path, questions):
-                    yield row | answers.get(str(row.get("question_id")), {})
-            case {"images": list(), "annotations": list()}:
-                yield from _coco_rows(path, document)
-            case {"annotations": list()}:
-                pass  # the answers of VQA
-            case {"data": list(rows)}:
-                yield from _rows_in(path, rows)
-            case dict() if all(isinstance(row, dict) for row in document.values()):
-                yield from ({"id": key} | row for key, row in document.items())
-            case _:
-                raise InputError(f"{path}: is of no known layout; JSON Lines has one sample a line")
+        if not (has_questions and _is_answers(document)):
+            yield from ((path, row) for row in _rows_of(path, document, answers))
+
+
+def _rows_of(path: Path, document: Any, answers: dict[Any, Row]) -> Iterator[Row]:
+    """Yield the rows of a JSON document, those of VQA's questions with their answers."""
+    match document:
+        case list():
+            yield from _rows_in(path, document)
+        case {"questions": list(questions)}:
+            rows = _rows_in(path, questions)
+            if rows and not answers and not any(row.keys() & {"answer", "answers"} for row in rows):
+                raise InputError(
+                    f"{path}: has questions without answers, which are looked for in {ANSWERS_FILE} of the same split "
+                    "beside it"
+                )
+            for row in rows:
+                yield row | answers.get(str(row.get("question_id")), {})
+        case {"data": list(rows)}:
+            yield from _rows_in(path, rows)
+        case {"images": list()} | {"categories": list()}:
+            yield from _coco_rows(path, document)
+        case {"annotations": list()} if _is_answers(document):
+            raise InputError(f"{path}: has answers alone; name the file of the questions beside it, {QUESTIONS_FILE}")
+        case dict() if all(isinstance(row, dict) for row in document.values()):
+            yield from ({"id": key} | row for key, row in document.items())
+        case _:
+            raise InputError(f"{path}: is of no known layout; JSON Lines has one sample a line")
+
+
+def _is_answers(document: Any) -> bool:
+    """Return whether a document has the answers of VQA."""
+    others = {"questions", "images", "categories"}
+    return isinstance(document, dict) and "annotations" in document and not document.keys() & others
 
 
 def _document(path: Path) -> Any:
@@ -161,10 +143,20 @@ def _answer_files(questions: Path) -> list[Path]:
 
 def _coco_rows(path: Path, document: Row) -> Iterator[Row]:
     """Yield a row for each image: COCO's own fields, its annotations, and the names of all categories."""
+    if missing := [name for name in ("images", "annotations", "categories") if name not in document]:
+        raise InputError(
+            f"{path}: is COCO JSON without {' and '.join(missing)}; boxes are in {INSTANCES}*.json, which has all three"
+        )
     try:
         names = {row["id"]: row["name"] for row in document["categories"]}
-        boxes: defaultdict[Any, list[Row]] = defaultdict(list)
-        for row in document["annotations"]:
+        boxes: dict[Any, list[Row]] = {row["id"]: [] for row in document["images"]}
+        for number, row in enumerate(document["annotations"], 1):
+            for name, known, listed in (("image", boxes, "images"), ("category", names, "categories")):
+                if row[f"{name}_id"] not in known:
+                    which, of = row.get("id", f"number {number}"), row[f"{name}_id"]
+                    raise InputError(
+                        f"{path}: annotation {which} is of the {name} {of}, which is not among its {listed}"
+                    )
             boxes[row["image_id"]].append(
                 {
                     "bbox": row["bbox"],

@@ -45,10 +45,15 @@ class Clip:
 
 
 def _of_image(images: dict[str, GroundTruth], clip: Clip) -> GroundTruth:
-    """Return the ground truth of one image, from those of a task; CVAT names it by a path."""
-    for name, truth in images.items():
-        if name.replace("\\", "/").rpartition("/")[2] == clip.media.name:
-            return truth
+    """Return the ground truth of one image, from those of a task or project; CVAT names it by a path."""
+    named = {name.replace("\\", "/"): truth for name, truth in images.items()}
+    found = {name: truth for name, truth in named.items() if name.rpartition("/")[2] == clip.media.name}
+    if len(found) > 1:  # in several folders
+        found = {name: truth for name, truth in found.items() if f"/{clip.media.as_posix()}".endswith(f"/{name}")}
+        if len(found) != 1:
+            raise InputError(f"{clip.truth}: has several images {clip.media.name}; name the folder with all of them")
+    if found:
+        return next(iter(found.values()))
     raise InputError(
         f"{clip.truth}: has no image {clip.media.name}; of a video, export the task from CVAT as 'CVAT for video 1.1'"
     )
@@ -77,15 +82,17 @@ def find_clips(source: Path, truth: Path | None = None) -> list[Clip]:
             or a folder in which the files are named after the clips.
 
     Raises:
-        InputError: A file with the ground truth of many images can't be read.
+        InputError: There is no such clip or folder, or a file with the ground truth of many images can't be read.
         NoInputFound: There is none.
     """
+    if not source.exists():
+        raise InputError(f"{source}: there is no such file or folder")
     if not source.is_dir():
         return [Clip(source.name, source, _truth_of(source, truth) or Path(f"{source}.gt.json"))]
     if truth is not None and truth.is_file():
         if truth.name.endswith(LIST_NAME):
             return list(_listed(source, truth, read_wider_face(truth)))
-        if truth.suffix.lower() == ".xml" and (images := read_cvat_images(truth)):
+        if truth.suffix.lower() == ".xml" and (images := read_cvat_images(truth, source)):
             return list(_listed(source, truth, images.items()))
         return [Clip(source.name, source, truth)]
     if (source / SEQUENCE_TRUTH).is_file():
@@ -96,7 +103,7 @@ def find_clips(source: Path, truth: Path | None = None) -> list[Clip]:
         found += _listed(folder, faces, read_wider_face(faces)) if folder.is_dir() else ()
     if truth is None and (source / CVAT_EXPORT).is_file():
         folder = source / "images" if (source / "images").is_dir() else source
-        found += _listed(folder, source / CVAT_EXPORT, read_cvat_images(source / CVAT_EXPORT).items())
+        found += _listed(folder, source / CVAT_EXPORT, read_cvat_images(source / CVAT_EXPORT, folder).items())
     if not found:
         raise NoInputFound(
             f"{source}: no clip with ground truth next to it (NAME.gt.json, NAME.gt.txt of MOT, NAME.gt.xml of CVAT), "

@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from mdtool.errors import InputError, read_error_message
-from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box
+from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box, stated_size
 
 MAX_FRAMES = 10_000_000
 Box = tuple[float, float, float, float]
@@ -30,6 +30,8 @@ def read_cvat(path: Path) -> GroundTruth:
     try:
         tracks = [_shapes(track) for track in root.iter("track")]
         size = next((int(one.text or "") for one in root.iterfind("./meta//size")), None)
+        shown = root.find("./meta//original_size")
+        picture = None if shown is None else stated_size(shown.findtext("width"), shown.findtext("height"))
         step = re.search(r"step\s*=\s*(\d+)", next((one.text or "" for one in root.iter("frame_filter")), ""))
     except (ValueError, LookupError) as error:
         raise InputError(f"{path}: not a CVAT ground truth: {_fault(error)}") from error
@@ -46,13 +48,18 @@ def read_cvat(path: Path) -> GroundTruth:
         for frame, found in _on_each_frame(track, length):
             objects[frame].append(found)
     frames = tuple(TrueFrame(tuple(objects.get(number, ()))) for number in range(length))
-    return GroundTruth(path, frames, complete=size is not None)
+    return GroundTruth(path, frames, complete=size is not None, size=picture)
 
 
-def read_cvat_images(path: Path) -> dict[str, GroundTruth]:
+def read_cvat_images(path: Path, folder: Path | None = None) -> dict[str, GroundTruth]:
     """Read boxes of still images, by the names of these; {} for a file of another kind.
 
     Attributes are kept, and "occluded" as one of them. Of a rotated box, the upright one around it is taken.
+
+    Args:
+        path: The file.
+        folder: Of the images. Those of an exported project are in folders of its subsets there, which are then part of
+            their names; without them, as in a folder that was put together by hand, the subsets are left out.
 
     Raises:
         InputError: It can't be read, or is damaged.
@@ -60,12 +67,15 @@ def read_cvat_images(path: Path) -> dict[str, GroundTruth]:
     found: dict[str, GroundTruth] = {}
     try:
         for image in _root(path).iterfind("image"):
-            name = image.attrib["name"]
+            name, subset = image.attrib["name"], image.get("subset")
+            if subset and (folder is None or (folder / subset).is_dir()):
+                name = f"{subset}/{name}"
             if name in found:
                 raise ValueError(f"it has the image {name} twice")
             _check_shapes(image)
             objects = (_object(number, box, box) for number, box in enumerate(image.iterfind("box")))
-            found[name] = GroundTruth(path, (TrueFrame(tuple(objects)),))
+            size = stated_size(image.get("width"), image.get("height"))
+            found[name] = GroundTruth(path, (TrueFrame(tuple(objects)),), size=size)
     except (ValueError, LookupError) as error:
         raise InputError(f"{path}: not a CVAT ground truth: {_fault(error)}") from error
     return found

@@ -8,7 +8,14 @@ from collections import defaultdict
 from pathlib import Path
 
 from mdtool.errors import InputError, read_error_message
-from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame, TrueObject, checked_box, checked_part
+from mdtool.jobs.evals.ground_truth.truth import (
+    GroundTruth,
+    TrueFrame,
+    TrueObject,
+    checked_box,
+    checked_part,
+    stated_size,
+)
 
 SEQUENCE_INFO, FRAMES_FOLDER, LABELS = "seqinfo.ini", "img1", "labels.txt"
 MAX_FRAMES = 10_000_000
@@ -40,9 +47,9 @@ def read_mot(path: Path) -> GroundTruth:
         raise InputError(f"{path}: {read_error_message(error)}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a MOT ground truth: not UTF-8 text") from error
-    length = _length(path.parent.parent)
+    length, size = _length(path.parent.parent), _size(path.parent.parent)
     frames = tuple(TrueFrame(tuple(objects.get(n, ()))) for n in range(1, (length or max(objects, default=0)) + 1))
-    return GroundTruth(path, frames, complete=length is not None)
+    return GroundTruth(path, frames, complete=length is not None, size=size)
 
 
 def _parsed(line: str, first: float, labels: list[str]) -> tuple[int, TrueObject]:
@@ -93,6 +100,15 @@ def _length(folder: Path) -> int | None:
     info = sequence_info(folder)
     length = _number(info.get("seqLength"), folder) if info else None
     return int(length) if length and length <= MAX_FRAMES else None
+
+
+def _size(folder: Path) -> tuple[int, int] | None:
+    """Return the width and height that a MOT sequence says its images have."""
+    info = sequence_info(folder)
+    try:
+        return stated_size(info.get("imWidth"), info.get("imHeight")) if info else None
+    except ValueError as error:
+        raise InputError(f"{folder / SEQUENCE_INFO}: imWidth and imHeight are no whole numbers") from error
 
 
 def _number(text: str | None, folder: Path) -> float | None:

@@ -47,11 +47,13 @@ class GroundTruth:
         path: The file they come from.
         frames: The frames of the clip, in order.
         complete: Whether these are all of its frames; else there is nothing on later ones.
+        size: Width and height in pixels of the frames that the boxes were drawn on; None: it is not stated.
     """
 
     path: Path
     frames: tuple[TrueFrame, ...]
     complete: bool = True
+    size: tuple[int, int] | None = None
 
     def of_prompts(self, prompts: Sequence[str]) -> "GroundTruth":
         """Return the ground truth without the objects whose label is not one of the prompts.
@@ -95,3 +97,13 @@ def checked_box(x_min: float, y_min: float, x_max: float, y_max: float) -> tuple
     if not (-MAX_COORDINATE < x_min < x_max < MAX_COORDINATE and -MAX_COORDINATE < y_min < y_max < MAX_COORDINATE):
         raise ValueError(f"a box can't be {[x_min, y_min, x_max, y_max]}")
     return x_min, y_min, x_max, y_max
+
+
+def stated_size(width: str | None, height: str | None) -> tuple[int, int] | None:
+    """Return the width and height that a file states in pixels; None where it states none, or 0 for not known.
+
+    Raises:
+        ValueError: One is no whole number.
+    """
+    size = int(width or 0), int(height or 0)
+    return size if min(size) > 0 else None

@@ -215,8 +215,8 @@ def yes_no(answer: str) -> bool | None:
 def number(answer: str) -> int | None:
     """Return the first whole number in an answer, in digits or in English words, or None.
 
-    "There are twenty-one dogs." is 21, "1,250" is 1250, "none" and "no dogs" are 0 where no number follows, and a
-    fraction such as "3.5" is no whole number.
+    "There are twenty-one dogs." is 21, "1,250" is 1250, "none", "no dogs" and "there are no dogs" are 0 where no number
+    follows, and a fraction such as "3.5" is no whole number.
     """
     tokens = re.findall(r"\d[\d,]*(?:\.\d+)?|[a-z]+", answer.lower())
     for place, token in enumerate(tokens):
@@ -225,7 +225,8 @@ def number(answer: str) -> int | None:
             return int(value) if value.is_integer() else None
         if token in _NUMBER_WORDS or token in _MULTIPLIERS:
             return _number_in_words(tokens[place:])
-    return 0 if tokens and tokens[0] in {"no", "none"} else None
+    counted = tokens[2:] if tokens[:2] == ["there", "are"] else tokens
+    return 0 if counted and counted[0] in {"no", "none"} else None
 
 
 def _number_in_words(words: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from engine.contract import QueryRequest
 from mdtool.jobs.evals.data.fields import field, optional, text
@@ -14,6 +15,8 @@ from mdtool.jobs.evals.tasks.questions import GREEDY, REFERENCE
 from mdtool.jobs.evals.tasks.task import Judgement, RowContext, Task
 
 PLACES = ("image 0, question 0", "image 1, question 0", "image 0, question 1", "image 1, question 1")
+# How many there are of what a figure counts, in a group.
+PER_GROUP = {"group accuracy": 1, "question accuracy": 2, "image accuracy": 2, "accuracy": len(PLACES)}
 YES_NO = "yes_no"
 # Suffixes of questions with yes or no, and of others.
 SUFFIXES = {
@@ -66,7 +69,8 @@ def figures(scored: Sequence[Scored]) -> list[Figure]:
     for one in scored:
         counts[one.unit] += 1
     whole = [one for one in scored if counts[one.unit] == len(PLACES)]
-    return figures_of(_scores, sorted(whole, key=lambda one: one.unit)) if whole else []
+    found = figures_of(_scores, sorted(whole, key=lambda one: one.unit)) if whole else []
+    return [replace(figure, count=PER_GROUP[figure.name] * len(whole) // len(PLACES)) for figure in found]
 
 
 def _scores(scored: Sequence[Scored]) -> dict[str, float | None]:

@@ -1,7 +1,9 @@
 """Tasks of one question on one picture, which differ in fields, wording, and in how an answer is judged."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from engine.contract import Generation, QueryRequest
@@ -25,6 +27,7 @@ IMAGE = ("image", "imgname", "image_id", "imageId")
 TRUTH = ("answers", "answer", "label", "number")
 ID = ("id", "question_id", "questionId", "index")
 POPE_SPLITS = ("adversarial", "popular", "random")
+CHART_SOURCES = ("augmented", "human")
 
 COUNT = "Look at the image carefully and count the objects. Answer with just a number, without any additional text. "
 CHART = (
@@ -63,6 +66,7 @@ class Questions:
         figure: What the mean score is called.
         truth: Fields that may have the true answer, in order of preference.
         groups: Returns the subsets of a question, from its row.
+        subsets: That files are named by, for rows that don't say which they are of.
         wording: Where `reference` is from.
     """
 
@@ -74,6 +78,7 @@ class Questions:
     figure: str = "accuracy"
     truth: tuple[str, ...] = TRUTH
     groups: Callable[[Row], tuple[str, ...]] = field(default=lambda row: ())
+    subsets: tuple[str, ...] = ()
     wording: str = REFERENCE
 
     def task(self) -> Task:
@@ -98,7 +103,8 @@ class Questions:
         question, truth = wording.of(text(row, *QUESTION)), needed(row, *self.truth)
         self.judge("", truth, question)  # raises for a truth that no answer can be compared with
         request = QueryRequest(None, question, generation=GREEDY)
-        return Sample(name, picture, request, truth, picture.key, self.groups(row))
+        groups = self.groups(row) or _named_in(context.file, self.subsets)
+        return Sample(name, picture, request, truth, picture.key, groups)
 
     def _questions(self, row: Row) -> Sequence[Row]:
         listed = row.get("qa")
@@ -165,6 +171,12 @@ class OwnQuestions(Questions):
         return self.judge(entry["answer"], sample.truth, entry["question"])
 
 
+def _named_in(file: Path, subsets: Sequence[str]) -> tuple[str, ...]:
+    """Return which of the subsets a file is named by, as test_human.json is."""
+    words = re.split(r"[^a-z]+", file.stem.lower())
+    return tuple(subset for subset in subsets if subset in words)
+
+
 def _subset(*names: str) -> Callable[[Row], tuple[str, ...]]:
     """Return a function that names the subset of a row by the first of these fields that it has."""
 
@@ -189,6 +201,7 @@ _QUESTIONS = (
     Pope(
         "pope", "whether an object is there (object hallucination)", judges.by_yes_no,
         Wording(after="\nAnswer yes or no."), Wording(after=SHORT), groups=_subset("category", "split"),
+        subsets=POPE_SPLITS,
     ),
     Questions("countbenchqa", "counting", judges.by_number, Wording(COUNT), Wording(), truth=("number", "answer")),
     Questions("tallyqa", "counting", judges.by_number, Wording(COUNT), groups=_is_simple, truth=("answer", "number")),
@@ -203,7 +216,7 @@ _QUESTIONS = (
     ),
     Questions(
         "chartqa", "questions on charts", judges.by_relaxed_match, Wording(CHART), Wording(after=SHORT),
-        "relaxed accuracy", groups=_chart_source, truth=("answer", "label"),
+        "relaxed accuracy", groups=_chart_source, subsets=CHART_SOURCES, truth=("answer", "label"),
     ),
     Questions(
         "docvqa", "questions on documents", judges.by_anls,

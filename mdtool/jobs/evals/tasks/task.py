@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from engine.contract import Box, Point
@@ -20,12 +21,14 @@ class RowContext:
     """What turns a row into samples.
 
     Attributes:
-        number: Index of the row, from 0.
+        number: Index of the row in the data set, from 0.
+        file: That the row is in, whose name may say what it is of.
         pictures: Finds the row's picture.
         prompts: Whose wording of the questions: that of moondream's eval folder, or of lmms-eval.
     """
 
     number: int
+    file: Path
     pictures: PictureFinder
     prompts: Prompts
 

@@ -119,6 +119,34 @@ def test_a_sample_whose_picture_is_missing_fails_alone(tmp_path: Path) -> None:
     assert "2 samples on 1 pictures" in again.err
 
 
+def test_of_many_failures_some_are_named_and_all_counted(tmp_path: Path) -> None:
+    data = qa(tmp_path)
+    rows = lines(data) + [{"image": "no.png", "question": f"{i}?", "answer": i} for i in range(12)]
+    write_lines(data, rows)
+    done = run("eval", "qa", "--data", data, *POCKET)
+    assert done.code == 1
+    assert sum("can't be read" in line for line in done.lines) == 5
+    assert "7 more samples have no answer; if their pictures are elsewhere, name the folder with --images" in done.err
+    assert "4 samples, 12 without an answer" in done.out.decode()
+
+
+def test_answers_that_another_program_wrote_anew_are_still_read(tmp_path: Path) -> None:
+    data, out = qa(tmp_path), tmp_path / "out"
+    assert run("eval", "qa", "--data", data, *POCKET, "--out", out).code == 0
+    answers = [json.dumps(record, sort_keys=True) + "\n" for record in lines(out / "answers.jsonl")]
+    (out / "answers.jsonl").write_text("".join(answers))
+    done = run("eval", "qa", "--data", data, *POCKET, "--out", out)
+    assert done.code == 0, done.err
+    assert "4 were answered before" in done.err
+
+
+def test_figures_of_groups_of_questions_are_of_groups(tmp_path: Path) -> None:
+    [summary] = run("eval", "naturalbench", "--data", naturalbench(tmp_path), *POCKET, "--json").json
+    assert {figure["name"]: figure["count"] for figure in summary["figures"]} == {
+        "group accuracy": 1, "question accuracy": 2, "image accuracy": 2, "accuracy": 4,
+    }  # fmt: skip
+
+
 def test_nothing_but_failures_is_an_error(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.jsonl", [{"image": "no.png", "question": "Is there a star?", "answer": "yes"}])
     done = run("eval", "qa", "--data", tmp_path / "a.jsonl", *POCKET)
@@ -244,6 +272,31 @@ def test_an_interval_does_not_depend_on_how_the_set_keeps_its_pictures(kind: str
     assert summary["pictures"] == 2
 
 
+def of_both(folder: Path, written: list[dict[str, Any]], summary: bytes) -> Path:
+    folder.mkdir()
+    (folder / "summary.json").write_bytes(summary)
+    write_lines(folder / "samples.jsonl", written)
+    return folder
+
+
+def test_runs_of_other_samples_are_compared_over_those_that_both_have(results: Path, tmp_path: Path) -> None:
+    """The first half of A is right, and B has the second half alone: figures over all would be those of others."""
+    summary, sample = (results / "summary.json").read_bytes(), lines(results / "samples.jsonl")[0]
+    written = [sample | {"id": str(i), "unit": str(i), "score": float(i < 10), "groups": []} for i in range(20)]
+    a, b = of_both(tmp_path / "a", written, summary), of_both(tmp_path / "b", written[5:], summary)
+    [found] = run("eval", "compare", a, b, "--json").json
+    assert (found["samples"], found["only_in_one"]) == (15, 5)
+    [accuracy] = found["figures_a"]
+    assert accuracy["value"] == found["a"] == pytest.approx(1 / 3)
+    assert accuracy["count"] == 15
+    text = run("eval", "compare", a, b).out.decode()
+    assert "over the 15 samples that both have; 5 are in one of them only, and left out" in text
+    assert "| accuracy | 33.3% (" in text
+    damaged = of_both(tmp_path / "c", written, summary.replace(b'"qa"', b'"other"'))
+    other = of_both(tmp_path / "d", written[5:], summary.replace(b'"qa"', b'"other"'))
+    assert f"{damaged}: its samples are damaged: lacks 'other'" in run("eval", "compare", damaged, other).err
+
+
 def test_runs_of_different_tasks_can_t_be_compared(results: Path, tmp_path: Path) -> None:
     summary = json.loads((results / "summary.json").read_text())
     (tmp_path / "summary.json").write_text(json.dumps(summary | {"task": "pope"}))
@@ -310,3 +363,5 @@ def test_each_task_runs_on_its_set(name: str, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["task"] == name
     assert summary["figures"][0]["value"] is not None
+    read = read_results(tmp_path / "out")  # from which eval compare computes figures too
+    assert TASKS[name].figures(list(read.samples.values())) == read.figures

@@ -1,6 +1,8 @@
 """Data sets in the layouts in which they are published become samples: picture, request, truth."""
 
 import json
+import pickle
+import re
 from pathlib import Path
 
 import make_evaluation_sets as sets
@@ -12,9 +14,10 @@ from pyarrow import parquet
 from engine.contract import DetectRequest, GazeRequest, PointRequest, QueryRequest
 from mdtool.errors import InputError, NoInputFound, UsageError
 from mdtool.jobs.evals.data.fields import texts
+from mdtool.jobs.evals.data.find_files import find_files
 from mdtool.jobs.evals.data.parquet_pictures import PictureRow, pictures_by_id
 from mdtool.jobs.evals.data.pictures import PictureFinder
-from mdtool.jobs.evals.data.read_rows import find_files, read_rows
+from mdtool.jobs.evals.data.read_rows import read_rows
 from mdtool.jobs.evals.evaluate_set import DataSet, asked_in, check, samples_of
 from mdtool.jobs.evals.sample import Sample
 from mdtool.jobs.evals.tasks.table import TASKS
@@ -56,6 +59,21 @@ def test_pope_may_have_its_three_splits_in_lists(tmp_path: Path) -> None:
     assert [sample.groups for sample in found[:4]] == [("adversarial",), ("popular",), ("random",), ("random",)]
     assert len(found) == 8
     assert len({sample.unit for sample in found}) == 2
+
+
+def test_a_row_without_its_subset_is_of_the_one_that_its_file_is_named_by(tmp_path: Path) -> None:
+    row = {"question_id": 1, "image": "1.png", "text": "Is there a star?", "label": "yes"}
+    for split in ("adversarial", "popular", "random"):
+        write_lines(tmp_path / "pope" / f"coco_pope_{split}.json", [row, row])
+    found = samples("pope", tmp_path / "pope")
+    assert [one.groups for one in found[::2]] == [("adversarial",), ("popular",), ("random",)]
+    chart = {"imgname": "1.png", "query": "How many?", "label": "2"}
+    write_json(tmp_path / "test" / "test_augmented.json", [chart])
+    write_json(tmp_path / "test" / "test_human.json", [chart, chart | {"type": "augmented"}])
+    found = samples("chartqa", tmp_path / "test")
+    assert [one.groups for one in found] == [("augmented",), ("human",), ("augmented",)]
+    write_lines(tmp_path / "superhuman.jsonl", [chart])
+    assert [one.groups for one in samples("chartqa", tmp_path / "superhuman.jsonl")] == [()]
 
 
 def test_questions_in_a_row_s_list_are_samples_of_one_picture(tmp_path: Path) -> None:
@@ -221,6 +239,98 @@ def test_a_folder_with_several_splits_has_to_be_narrowed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train.json", "test.json"), "test, train"),
+        (("instances_train2017.json", "instances_val2017.json"), "train2017, val2017"),
+        (("val_v1.0.json", "test_v1.0.json"), "test, val"),
+        (("refcoco_testA.jsonl", "refcoco_testB.jsonl", "refcoco_val.jsonl"), "testA, testB, val"),
+        (("val_balanced_questions.json", "testdev_balanced_questions.json"), "testdev, val"),
+        (("train_human.json", "test_human.json", "test_augmented.json"), "test, train"),
+        (("train_annotations_release.txt", "test_annotations_release.txt"), "test, train"),
+        (("train.parquet", "test.parquet"), "test, train"),
+    ],
+)
+def test_several_splits_by_the_names_of_files_have_to_be_narrowed(
+    names: tuple[str, ...], splits: str, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    for data in (tmp_path, tmp_path / "*"):
+        with pytest.raises(UsageError, match=rf"holds the splits {splits}; name one, as in '(.*)'") as error:
+            find_files(data)
+        hint = str(error.value).split("'")[1]
+        assert find_files(Path(hint))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("coco_pope_adversarial.json", "coco_pope_popular.json", "coco_pope_random.json"),
+        ("test_augmented.json", "test_human.json"),
+        ("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json"),
+        ("screenspot_desktop.json", "screenspot_mobile.json", "screenspot_web.json"),
+        ("contest.jsonl", "latest_1.jsonl", "restraint.jsonl"),
+        ("val.jsonl", "val_2.jsonl"),
+    ],
+)
+def test_files_of_one_split_belong_together(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in find_files(tmp_path)] == list(names)
+
+
+def test_a_split_that_is_there_twice_has_to_be_narrowed(tmp_path: Path) -> None:
+    for name in ("val_v1.0.json", "val_v1.0_withQT.json"):
+        (tmp_path / name).touch()
+    for data in (tmp_path, tmp_path / "val_v1.0*.json"):
+        with pytest.raises(UsageError, match=r"holds val_v1.0.json and val_v1.0_withQT.json of one split; name one, '"):
+            find_files(data)
+
+
+def test_a_row_is_told_with_the_file_that_it_is_in(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"data": [Q, Q]})
+    write_json(tmp_path / "b.json", {"data": [Q, Q | {"answer": None}]})
+    with pytest.raises(InputError, match=rf"^{re.escape(str(tmp_path / 'b.json'))}: row 2 is none of qa: a row lacks"):
+        samples("qa", tmp_path)
+
+
+def test_of_coco_s_annotations_those_with_boxes_are_read(tmp_path: Path) -> None:
+    data = sets.coco(tmp_path)
+    captions = json.loads(data.read_text())
+    del captions["categories"]
+    for name in ("captions_val2017.json", "person_keypoints_val2017.json"):
+        write_json(tmp_path / name, captions)
+    assert find_files(tmp_path) == [data]
+    with pytest.raises(InputError, match=r"captions_val2017.json: is COCO JSON without categories; boxes are in inst"):
+        samples("coco", tmp_path / "captions_val2017.json")
+
+
+def test_what_annotations_of_coco_are_of_has_to_be_there(tmp_path: Path) -> None:
+    data = sets.coco(tmp_path)
+    document = json.loads(data.read_text())
+    for field, what in (("image_id", "image 99, which is not among its images"), ("category_id", "category 99, which")):
+        annotations = [*document["annotations"], {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]
+        annotations[-1][field] = 99
+        write_json(data, document | {"annotations": annotations})
+        with pytest.raises(InputError, match=f"instances_val2017.json: annotation 5 is of the {what}"):
+            samples("coco", data)
+    for name in ("images", "annotations", "categories"):
+        write_json(data, {key: value for key, value in document.items() if key != name})
+        with pytest.raises(InputError, match=f"is COCO JSON without {name}"):
+            samples("coco", data)
+
+
+def test_a_pickle_is_not_read(tmp_path: Path) -> None:
+    sets.coco(tmp_path).rename(tmp_path / "instances.json")
+    (tmp_path / "refs(unc).p").write_bytes(pickle.dumps([{"sentences": []}]))
+    for data in (tmp_path, tmp_path / "refs(unc).p"):
+        with pytest.raises(UsageError, match=r"refs\(unc\).p: is a pickle, .* any code; RefCOCO is read from Parquet"):
+            samples("refcoco", data)
+    assert samples("coco", tmp_path / "instances.json")
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ('{"question": "What?", "answer": 1}', r"row 1 is none of qa: a row lacks image"),
@@ -231,7 +341,8 @@ def test_a_folder_with_several_splits_has_to_be_narrowed(tmp_path: Path) -> None
         ('{"image": [1], "question": "?", "answer": 1}', "has no picture"),
         ('{"qa": 3, "image": "1.png"}', "no list of questions"),
         ("[1]", "line 1 is no JSON object"),
-        ("{", "line 1 is not valid JSON"),
+        ("{", "line 1: not valid JSON"),
+        ('{"id": ' + "1" * 5000 + "}", "line 1: a number has too many digits$"),
         ('"\\ud800', "line 1"),
     ],
 )
@@ -309,6 +420,19 @@ def test_questions_without_their_answers_are_told(tmp_path: Path) -> None:
     write_json(tmp_path / "annotations.json", {"annotations": 3})
     with pytest.raises(InputError, match=r"annotations.json: is of no known layout"):
         samples("vqav2", tmp_path / "questions.json")
+
+
+def test_questions_or_answers_of_vqav2_alone_are_told(tmp_path: Path) -> None:
+    questions, answers = sets.vqav2(tmp_path), tmp_path / "v2_mscoco_val2014_annotations.json"
+    with pytest.raises(
+        InputError, match=r"val2014_annotations.json: has answers alone; name the file of the questions"
+    ):
+        samples("vqav2", answers)
+    answers.rename(tmp_path / "v2_mscoco_train2014_annotations.json")
+    with pytest.raises(
+        InputError, match=r"has questions without answers, which are looked for in v2_\*_annotations.json"
+    ):
+        samples("vqav2", questions)
 
 
 def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:

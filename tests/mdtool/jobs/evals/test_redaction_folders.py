@@ -1,6 +1,7 @@
 """`mdtool eval redact` over a folder of clips, and over WIDER FACE."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,25 @@ def test_wider_face_by_size_and_pose(tmp_path: Path) -> None:
         "atypical": {"object_frames": 1, "hidden": 0},
         "typical": {"object_frames": 1, "hidden": 1},
     }
+
+
+def test_boxes_of_another_size_of_the_picture_are_refused(tmp_path: Path) -> None:
+    """The same picture at half its size would have its boxes elsewhere."""
+    box = '<box label="face" xtl="{}" ytl="{}" xbr="{}" ybr="{}"/>'.format(*BOX)
+    text = '<annotations><image name="{0}.png" width="{1}" height="{1}">{2}</image></annotations>'
+    for name, side in (("same", SIDE), ("half", SIDE // 2)):
+        image(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.png.gt.xml").write_text(text.format(name, side, box))
+    outcome = run("eval", "redact", tmp_path, "--json")
+    assert (outcome.code, [one["clip"] for one in outcome.json[:-1]]) == (1, ["same.png"])
+    [line] = outcome.lines
+    assert line.endswith(f"half.png: is of 96x96 pixels, and the boxes of {tmp_path / 'half.png.gt.xml'} are of 48x48")
+
+
+def test_images_of_a_mot_sequence_of_another_size_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "S", tmp_path / "S")
+    with (tmp_path / "S" / "seqinfo.ini").open("a") as info:
+        info.write("imWidth=960\nimHeight=960\n")
+    outcome = run("eval", "redact", tmp_path / "S")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert "is of 96x96 pixels, and the boxes of" in outcome.err

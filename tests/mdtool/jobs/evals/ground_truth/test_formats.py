@@ -192,9 +192,46 @@ def test_cvat_boxes_of_images(tmp_path: Path) -> None:
     assert read_cvat_images(written(tmp_path / "clip.xml", CVAT)) == {}
 
 
+def test_images_of_a_project_that_cvat_exported(tmp_path: Path) -> None:
+    """In folders of its subsets, or put together by hand; an image alone is told by its folder."""
+    images = "".join(
+        f'<image name="a.png" subset="{subset}"><box label="{subset}" xtl="1" ytl="2" xbr="3" ybr="4"/></image>'
+        for subset in ("train", "val")
+    )
+    listing = written(tmp_path / "annotations.xml", f"<annotations>{images}</annotations>")
+    expected = [written(tmp_path / f"images/{name}/a.png", "").with_name("a.png") for name in ("train", "val")]
+    assert [clip.media for clip in find_clips(tmp_path)] == expected
+    assert left_out(tmp_path, None, find_clips(tmp_path)).clips == []
+    [one] = find_clips(expected[1], listing)
+    assert one.read_truth().frames[0].objects[0].label == "val"
+    [unclear] = find_clips(written(tmp_path / "a.png", ""), listing)
+    with pytest.raises(InputError, match=r"annotations.xml: has several images a.png"):
+        unclear.read_truth()
+    one_subset = listing.read_text().replace('name="a.png" subset="val"', 'name="b.png" subset="val"')
+    together = written(tmp_path / "photos" / "b.png", "").parent
+    found = find_clips(together, written(tmp_path / "one.xml", one_subset))
+    assert [clip.media for clip in found] == [together / "a.png", together / "b.png"]
+
+
+def test_the_size_that_a_format_states(tmp_path: Path) -> None:
+    sequence = written(tmp_path / "seqinfo.ini", "[Sequence]\nimWidth=640\nimHeight=480\n")
+    mot = written(tmp_path / "gt" / "gt.txt", MOT)
+    assert read_mot(mot).size == (640, 480)
+    assert read_cvat_images(written(tmp_path / "a.xml", CVAT_IMAGES))["b.png"].size == (64, 48)
+    stated = "<size>6</size><original_size><width>{}</width><height>{}</height></original_size>"
+    for size, expected in (((640, 480), (640, 480)), ((0, 0), None)):  # of a video that CVAT could not measure
+        video = written(tmp_path / "b.xml", CVAT.replace("<size>6</size>", stated.format(*size)))
+        assert read_cvat(video).size == expected
+    assert read_cvat(written(tmp_path / "c.xml", CVAT)).size is None
+    written(sequence, "[Sequence]\nimWidth=wide\nimHeight=480\n")
+    with pytest.raises(InputError, match=r"seqinfo.ini: imWidth and imHeight are no whole numbers"):
+        read_mot(mot)
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
+        (CVAT_IMAGES.replace('width="64" height="48"', 'width="wide" height="48"'), "invalid literal"),
         (CVAT_IMAGES.replace('"b.png"', '"sub/a.png"'), "it has the image sub/a.png twice"),
         (CVAT_IMAGES.replace('name="b.png"', ""), "an element lacks 'name'"),
         (
@@ -305,6 +342,12 @@ def test_clips_of_a_folder(tmp_path: Path) -> None:
     assert [clip.name for clip in find_clips(tmp_path / "S")] == ["S"]
     with pytest.raises(NoInputFound, match="no clip with ground truth next to it"):
         find_clips(tmp_path / "S" / "img1")
+
+
+def test_a_clip_that_is_not_there_is_told(tmp_path: Path) -> None:
+    for truth in (None, tmp_path):
+        with pytest.raises(InputError, match=r"NOPE: there is no such file or folder"):
+            find_clips(tmp_path / "NOPE", truth)
 
 
 def test_ground_truth_in_a_folder_of_its_own(tmp_path: Path) -> None:

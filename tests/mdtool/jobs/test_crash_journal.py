@@ -177,7 +177,8 @@ def test_a_batch_records_what_crashed_it_and_goes_on(tmp_path: Path, where: str,
         codes.append(code)
         if code == 1:
             break
-    assert codes == [-signal] * (len(codes) - 1) + [1], (codes, err)
+    assert codes[-1] == 1, (codes, err)
+    assert set(codes[:-1]) <= {-signal, -11}, (codes, err)  # faulthandler walks over stacks in use, and may crash too
     assert len(codes) <= runs + 1, codes
     assert "in/2.png: the program crashed while it was read" in err
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -32,9 +32,13 @@ def without_secrets(text: str) -> str:
     text = _PASSWORD.sub(r"\1***", text)
     text = _USER_TOKEN.sub("***", text)
     text = _STREAM_KEY.sub(lambda match: match[1] + _masked(match[2]), text)
-    return _PARAMETER.sub(
-        lambda match: f"{match[1]}={_masked(match[2])}" if _is_secret(*match.groups()) else match[0], text
-    )
+    return _PARAMETER.sub(_parameter, text)
+
+
+def _parameter(match: re.Match[str]) -> str:
+    name, value = match.groups()
+    end = ":" if value.endswith(":") else ""  # of a message, behind the URL
+    return f"{name}={_masked(value.removesuffix(end))}{end}" if _is_secret(name, value.removesuffix(end)) else match[0]
 
 
 def _is_secret(name: str, value: str) -> bool:

@@ -39,6 +39,8 @@ class Targets:
         assert self.mark in OUTPUT_MARKS  # otherwise outputs would be discovered as inputs
         if self.output == "-" and sys.stdout.isatty():
             raise UsageError("-o -: stdout is a terminal; redirect it, or give a file name")
+        if self.output == "-" and self.many:
+            raise UsageError("-o -: only one input can go to stdout")
 
     def for_input(self, source: Input) -> Target:
         """Return the target of one input.
@@ -47,8 +49,6 @@ class Targets:
             UsageError: `output` does not suit the input.
         """
         if self.output == "-":
-            if self.many:
-                raise UsageError("-o -: only one input can go to stdout")
             return None
         if self.output and (address := parse_address(self.output)):
             if self.many or address.scheme not in MUXERS:

@@ -13,9 +13,13 @@ _configuring = Lock()
 
 
 def vips() -> Any:
-    """Return pyvips with its unsafe loaders blocked and its operation cache off."""
+    """Return pyvips with its unsafe loaders blocked and its operation cache off, and without messages of before."""
     with _configuring:
-        return _configured()
+        pyvips = _configured()
+    if _one_at_a_time.acquire(blocking=False):  # else another thread reads them
+        pyvips.vips_lib.vips_error_clear()  # what a loader got over is left there, and would be told of another image
+        _one_at_a_time.release()
+    return pyvips
 
 
 @cache

@@ -380,6 +380,16 @@ def test_other_pictures_in_the_file_are_left_out_and_told() -> None:
     assert read_image(encode_image(smooth(), "JPEG", progressive=True)).notes == []
 
 
+def test_what_is_wrong_with_an_image_is_not_told_of_the_next() -> None:
+    tiff = encode_image(smooth(), "TIFF", save_all=True, append_images=[Image.fromarray(smooth())] * 2)
+    png = encode_image(noise(48, 64, 3), "PNG")
+    with pytest.raises(InputError, match="images"):
+        read_image(tiff[: len(tiff) // 2])
+    with pytest.raises(InputError, match="png") as raised:
+        read_image(png[: len(png) // 2])
+    assert "tiff" not in str(raised.value).lower()
+
+
 def test_a_tiff_of_several_pages_is_refused() -> None:
     buffer = io.BytesIO()
     Image.fromarray(smooth()).save(buffer, "TIFF", save_all=True, append_images=[Image.fromarray(smooth())])

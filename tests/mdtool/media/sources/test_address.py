@@ -42,6 +42,11 @@ def test_secrets_are_masked(url: str) -> None:
     assert str(Address(url.replace("SECRET", "OTHER"))) != str(address) or "://user" in url
 
 
+def test_a_masked_url_is_the_same_in_a_message_and_alone() -> None:
+    url = "https://example.org/a.mp4?token=SECRET"
+    assert without_secrets(f"{url}: can't be read") == f"{without_secrets(url)}: can't be read"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,43 @@ def test_full_disk(tmp_path: Path, small_disk: Path, suffix: str, fullness: int)
     outcome = redact(source, "-o", small_disk / f"out{suffix}", "--crf", "1")
     fails(outcome, f"out{suffix}: can't be written: the disk is full")
     only(small_disk, *(["filler"] if fullness else []))
+
+
+@pytest.mark.parametrize("command", [["redact"], ["moderate", "-p", "face", "--action", "blur"]])
+def test_findings_of_outputs_that_exist_are_written_too(tmp_path: Path, command: list[str]) -> None:
+    """As after a run that was ended between its outputs and its findings; the outputs stay as they are."""
+    folder, out, findings = tmp_path / "in", tmp_path / "in" / "out", tmp_path / "f.jsonl"
+    folder.mkdir()
+    make_video(folder / "a.mp4", 6, face=True)
+    shutil.copy(SAMPLES / "portrait.jpg", folder / "b.jpg")
+    shutil.copy(SAMPLES / "animation.gif", folder / "c.gif")
+    arguments: list[str | Path] = [*command, folder, "-o", out, "--findings", findings]
+    assert run(*arguments).code == 0
+    expected = findings.read_text("utf-8")
+    findings.unlink()
+    (out / "b.jpg").unlink()
+    stamps = {name: (out / name).stat().st_mtime_ns for name in ("a.mp4", "c.gif")}
+    again = run(*arguments)
+    assert again.code == 0, again.err
+    assert findings.read_text("utf-8") == expected
+    assert f"{out / 'a.mp4'} already exists" in again.err
+    assert "skipped" not in again.err
+    assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
+    only(out, "a.mp4", "b.jpg", "c.gif")
+
+
+def test_selected_findings_of_outputs_that_exist_are_written_too(tmp_path: Path) -> None:
+    folder, out, found, findings = (tmp_path / name for name in ("in", "out", "found.jsonl", "f.jsonl"))
+    folder.mkdir()
+    make_video(folder / "a.mp4", 6, face=True)
+    shutil.copy(SAMPLES / "portrait.jpg", folder / "b.jpg")
+    assert redact(folder, "-o", tmp_path / "first", "--findings", found).code == 0
+    arguments = [folder, "-o", out, "--from-findings", found, "--findings", findings]
+    assert redact(*arguments).code == 0
+    expected = findings.read_text("utf-8")
+    findings.unlink()
+    assert redact(*arguments).code == 0
+    assert findings.read_text("utf-8") == expected
 
 
 @pytest.mark.posix("/dev/full")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mdtool.console import Console
 from mdtool.errors import InputError, OutputError, UsageError, write_error_message
+from mdtool.media.files.atomic_file import remove_leftover
 from mdtool.media.sources.address import MUXERS, Address, parse_address
 from mdtool.media.sources.inputs import OUTPUT_MARKS, Input
 
@@ -125,8 +126,11 @@ class Targets:
                 check_not_left(target, verifies)
             except OutputError as error:
                 raise OutputError(f"{target}: {error}") from error
+        exists = not self.overwrite and os.path.lexists(target)
+        if exists:
+            remove_leftover(target)
         if self.many:
-            if not self.overwrite and os.path.lexists(target):
+            if exists:
                 if verifies:
                     raise InputError(
                         f"{target} already exists and was not verified in this run; use --overwrite or remove it"

@@ -68,8 +68,9 @@ class RedactJob:
             raise UsageError("--verify: can't be used with a live source or target, only with files; leave it out")
         instead = "only its findings are written" if self.findings and not is_live(source) else "skipped"
         if not self.targets.take(source, target, self.console, verifies=self.verifier is not None, instead=instead):
-            writes_findings = self.findings and not self.targets.is_own_output(source)
-            return self._find(source, target, self.findings) if writes_findings else ExitCode.OK
+            if self.findings is None or self.targets.is_own_output(source):
+                return ExitCode.OK
+            return self._find(source, target, self.findings)
         try:
             report = self._process(source, target, self.findings)
         except StaleSegments:

@@ -128,7 +128,13 @@ def test_a_device_as_stdout(video: Path) -> None:
 @pytest.mark.posix("/dev/full")
 @pytest.mark.parametrize(
     "command",
-    [["--help"], ["config", "--help"], ["redact", "--help"], ["redact", SAMPLES / "portrait.jpg", "--dry-run"]],
+    [
+        ["--help"],
+        ["config", "--help"],
+        ["redact", "--help"],
+        ["redact", SAMPLES / "portrait.jpg", "--dry-run"],
+        ["--show-completion", "bash"],
+    ],
 )
 def test_a_full_device_for_texts(command: list[str | Path]) -> None:
     with open("/dev/full", "wb") as full:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.completion import get_completion_inspect_parameters, install_callback, show_callback
 
+from mdtool.errors import output_errors_for
+
 get_completion_inspect_parameters()  # registers the shells; the options that it returns take no name of a shell
 
 
@@ -37,6 +39,12 @@ def _eager(callback: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _show(*arguments: Any) -> None:
+    """Print the completion script and exit, with an error of stdout as elsewhere."""
+    with output_errors_for("stdout"):
+        show_callback(*arguments)
+
+
 Install = Annotated[
     Shell | None,
     typer.Option(
@@ -49,6 +57,6 @@ Show = Annotated[
     typer.Option(
         OPTIONS[1],
         help="Print the completion script for this shell: bash, zsh, fish, powershell. Default: the current shell.",
-        callback=_eager(show_callback), is_eager=True, expose_value=False, metavar="[SHELL]",
+        callback=_eager(_show), is_eager=True, expose_value=False, metavar="[SHELL]",
     ),
 ]  # fmt: skip

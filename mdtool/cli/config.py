@@ -73,6 +73,7 @@ class ConfiguredGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         _add_version(self, next(param for param in self.params if param.name == "version"))
+        _set_help(self, self.context_settings)
         settings.enable_environment_variables(_commands(self))
         for command in _commands(self).values():
             command.context_class = CommandContext
@@ -100,6 +101,20 @@ def _add_version(group: TyperGroup, version: Any) -> None:
         command.params.append(version)
         if isinstance(command, TyperGroup):
             _add_version(command, version)
+
+
+def _set_help(command: Any, context_settings: Any) -> None:
+    """Let `_print_help` print the help text of a command, and of a group's commands."""
+    command.get_help_option(typer.Context(command, **context_settings)).callback = _print_help
+    for inner in getattr(command, "commands", {}).values():
+        _set_help(inner, context_settings)
+
+
+def _print_help(ctx: Any, _: Any, wanted: bool) -> None:
+    """Print the help text and end the command, as typer does; raises as `write_stdout`."""
+    if wanted and not ctx.resilient_parsing:
+        write_stdout(f"{ctx.get_help()}\n")
+        ctx.exit()
 
 
 def _commands(program: TyperGroup) -> Commands:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mdtool.console import Console
 from mdtool.errors import InputError, OutputError, UsageError, write_error_message
+from mdtool.media.files.atomic_file import remove_leftover
 from mdtool.media.sources.address import MUXERS, Address, parse_address
 from mdtool.media.sources.inputs import OUTPUT_MARKS, Input
 
@@ -90,17 +91,20 @@ class Targets:
             return Path(self.output)
         return next((source.path.parent for source in sources if source.path), None)
 
-    def take(self, source: Input, target: Target, console: Console, *, verifies: bool = False) -> bool:
+    def take(
+        self, source: Input, target: Target, console: Console, *, verifies: bool = False, instead: str = "skipped"
+    ) -> bool:
         """Reserve a target, and make its folder.
 
         Args:
             source: The input.
             target: Its target.
-            console: Where it is said that an existing target is skipped.
+            console: Where it is said that an existing target stays as it is.
             verifies: Whether outputs are verified, which one that exists can't be: its masks are not known.
+            instead: What becomes of an input whose target exists.
 
         Returns:
-            False where there is nothing to do: the target exists, or the source is an output of an earlier run.
+            False where there is nothing to write: the target exists, or the source is an output of an earlier run.
 
         Raises:
             UsageError: The target is the source itself.
@@ -122,13 +126,16 @@ class Targets:
                 check_not_left(target, verifies)
             except OutputError as error:
                 raise OutputError(f"{target}: {error}") from error
+        exists = not self.overwrite and os.path.lexists(target)
+        if exists:
+            remove_leftover(target)
         if self.many:
-            if not self.overwrite and os.path.lexists(target):
+            if exists:
                 if verifies:
                     raise InputError(
                         f"{target} already exists and was not verified in this run; use --overwrite or remove it"
                     )
-                console.note(f"{source.name}: skipped: {target} already exists")
+                console.note(f"{source.name}: {instead}: {target} already exists")
                 return False
             _make_folder_of(target)
         return True

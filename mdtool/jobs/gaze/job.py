@@ -4,13 +4,13 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
 from mdtool.console import Console
-from mdtool.errors import ExitCode, OutputError, UsageError
+from mdtool.errors import ExitCode, InputError, OutputError, UsageError
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.gaze.aggregator import GazeAggregator, GazeEffect
 from mdtool.jobs.gaze.gaze_writer import GazeWriter
@@ -115,8 +115,13 @@ class GazeJob:
     def _gaze(self, source: Input) -> ExitCode:
         live = is_live(source)
         target = (self.targets.for_input(source) if live else self.targets.file_for(source)) if self.targets else None
-        if self.targets and target is not None and not self.targets.take(source, target, self.console):
-            return ExitCode.OK
+        instead = "only its records are written" if self._writes_records and not live else "skipped"
+        if self.targets and target is not None and not self.targets.take(source, target, self.console, instead=instead):
+            if not self._writes_records or self.targets.is_own_output(source):
+                return ExitCode.OK
+            if live:
+                raise InputError(f"{target} already exists, and its records can't be made again: the source is live")
+            return replace(self, targets=None, heat=None)._gaze(source)
         if self.heat:
             self.heat.path_for(source)
         if live:
@@ -138,6 +143,11 @@ class GazeJob:
                 return ExitCode.OK
             report = self._analyse_and_render(source, target, findings_source, work)
         return report_result(report, self.console, hides=False)
+
+    @property
+    def _writes_records(self) -> bool:
+        """Whether an input is analysed even if its output exists already, as its records may have been lost."""
+        return bool(self.findings or self.gazes)
 
     def _gaze_live(self, source: Input, target: Target) -> GazeReport:
         """Process a live source in a single pass."""

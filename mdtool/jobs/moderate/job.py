@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from engine.contract import normalize_prompt
 from mdtool.console import Console
-from mdtool.errors import ExitCode, OutputError, UsageError, output_errors_for
+from mdtool.errors import ExitCode, InputError, OutputError, UsageError, output_errors_for
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import each_input, progress_reporter, summarise, what_was_made
 from mdtool.jobs.moderate.effect import Moderation
@@ -110,7 +110,8 @@ class ModerateJob:
                 return ExitCode.OK
             target = self.targets.file_for(source)
             if target is not None:
-                writes = self.targets.take(source, target, self.console)
+                instead = "only judged" if self._needs_verdict else "skipped"
+                writes = self.targets.take(source, target, self.console, instead=instead)
                 self._check_target(target)
         if not writes and not self._needs_verdict:
             return ExitCode.OK
@@ -154,6 +155,8 @@ class ModerateJob:
             raise UsageError("--from-findings: can't be used with a live source; leave it out")
         target = None if self.report_only else self.targets.for_input(source)
         if not self.report_only and not self.targets.take(source, target, self.console):
+            if self._needs_verdict:
+                raise InputError(f"{target} already exists, and can't be judged again: the source is live")
             return ExitCode.OK
         moderation, evaluator = LiveModeration(self.policy, self.colour), PolicyEvaluator(self.policy)
         with ExitStack() as stack:
@@ -194,7 +197,7 @@ class ModerateJob:
     @property
     def _needs_verdict(self) -> bool:
         """Whether an input is judged even if its output exists already."""
-        return self.report_only or bool(self.fail_on or self.page or self.console.as_json)
+        return self.report_only or bool(self.fail_on or self.page or self.findings or self.console.as_json)
 
     def _check_target(self, target: Path) -> None:
         """Check that the target can be written, before the slow first pass; raise OutputError or UsageError."""

@@ -24,6 +24,7 @@ from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.pipeline.run import ModelInference, OutputOptions
 from mdtool.pipeline.targets import Targets
+from mdtool.stdout import write_stdout
 from mdtool.tracking.keyframe_sampler import WINDOW_FRAMES
 from mdtool.tracking.sampling import Sampling
 
@@ -69,7 +70,7 @@ def print_plan(
             sys.stderr.write(one_line(f"mdtool: {source.name}: {error_message(error)}") + "\n")
             code = ExitCode.SOME_FAILED
         else:
-            sys.stdout.write("\n  ".join(map(one_line, lines)) + "\n")
+            write_stdout("\n  ".join(map(one_line, lines)) + "\n")
     return code
 
 

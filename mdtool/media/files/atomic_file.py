@@ -186,6 +186,25 @@ class AtomicFile:
             self._lock = None
 
 
+def remove_leftover(target: Path) -> None:
+    """Remove the temporary file of a finished output, which a run that was killed has left.
+
+    It may be the output itself, linked under that name too. What another run is writing stays, and so does what is no
+    regular file, such as a link.
+    """
+    name = temp_path(target)
+    with contextlib.suppress(OSError):  # there is none, or it is locked
+        if not stat.S_ISREG(os.lstat(name).st_mode):
+            return
+        part = os.open(name, os.O_RDONLY | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0))
+        try:
+            lock(part)
+            if stat.S_ISREG(os.fstat(part).st_mode) and is_named(part, name):
+                os.unlink(name)
+        finally:
+            os.close(part)
+
+
 def create_new(part: Path) -> BinaryIO:
     """Create an empty file for writing and reading; what a killed run left there, perhaps a link, is unlinked first."""
     part.unlink(missing_ok=True)

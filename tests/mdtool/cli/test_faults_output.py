@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from cli_runner import FAST_ENCODING, Outcome, redact, run, running_program, spa
 from make_findings import findings_jsonl
 from make_media import SAMPLES, frames_of, make_video
 
+from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.records.findings import FrameFindings
 
 if sys.platform != "win32":
@@ -123,6 +125,23 @@ def test_a_device_as_stdout(video: Path) -> None:
         fails(spawn(*command, stdout=full), "disk is full")
 
 
+@pytest.mark.posix("/dev/full")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        ["config", "--help"],
+        ["redact", "--help"],
+        ["redact", SAMPLES / "portrait.jpg", "--dry-run"],
+        ["--show-completion", "bash"],
+    ],
+)
+def test_a_full_device_for_texts(command: list[str | Path]) -> None:
+    with open("/dev/full", "wb") as full:
+        outcome = spawn(*command, stdout=full)
+    assert (outcome.code, outcome.err) == (74, "mdtool: stdout: can't be written: the disk is full\n")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Of 64 KiB."""
@@ -151,6 +170,43 @@ def test_full_disk(tmp_path: Path, small_disk: Path, suffix: str, fullness: int)
     outcome = redact(source, "-o", small_disk / f"out{suffix}", "--crf", "1")
     fails(outcome, f"out{suffix}: can't be written: the disk is full")
     only(small_disk, *(["filler"] if fullness else []))
+
+
+@pytest.mark.parametrize("command", [["redact"], ["moderate", "-p", "face", "--action", "blur"]])
+def test_findings_of_outputs_that_exist_are_written_too(tmp_path: Path, command: list[str]) -> None:
+    """As after a run that was ended between its outputs and its findings; the outputs stay as they are."""
+    folder, out, findings = tmp_path / "in", tmp_path / "in" / "out", tmp_path / "f.jsonl"
+    folder.mkdir()
+    make_video(folder / "a.mp4", 6, face=True)
+    shutil.copy(SAMPLES / "portrait.jpg", folder / "b.jpg")
+    shutil.copy(SAMPLES / "animation.gif", folder / "c.gif")
+    arguments: list[str | Path] = [*command, folder, "-o", out, "--findings", findings]
+    assert run(*arguments).code == 0
+    expected = findings.read_text("utf-8")
+    findings.unlink()
+    (out / "b.jpg").unlink()
+    stamps = {name: (out / name).stat().st_mtime_ns for name in ("a.mp4", "c.gif")}
+    again = run(*arguments)
+    assert again.code == 0, again.err
+    assert findings.read_text("utf-8") == expected
+    assert f"{out / 'a.mp4'} already exists" in again.err
+    assert "skipped" not in again.err
+    assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
+    only(out, "a.mp4", "b.jpg", "c.gif")
+
+
+def test_selected_findings_of_outputs_that_exist_are_written_too(tmp_path: Path) -> None:
+    folder, out, found, findings = (tmp_path / name for name in ("in", "out", "found.jsonl", "f.jsonl"))
+    folder.mkdir()
+    make_video(folder / "a.mp4", 6, face=True)
+    shutil.copy(SAMPLES / "portrait.jpg", folder / "b.jpg")
+    assert redact(folder, "-o", tmp_path / "first", "--findings", found).code == 0
+    arguments: list[str | Path] = [folder, "-o", out, "--from-findings", found, "--findings", findings]
+    assert redact(*arguments).code == 0
+    expected = findings.read_text("utf-8")
+    findings.unlink()
+    assert redact(*arguments).code == 0
+    assert findings.read_text("utf-8") == expected
 
 
 @pytest.mark.posix("/dev/full")
@@ -261,6 +317,26 @@ def test_a_run_that_fails_leaves_a_finished_output_that_is_linked_as_a_part(tmp_
     fails(redact(source, "-o", target, "--overwrite", "--from-findings", findings), "frame 5", code=1)
     assert target.read_bytes() == b"precious"
     only(tmp_path, "a.mp4", "f.jsonl", "out.mp4")
+
+
+@pytest.mark.posix("hard links")
+@pytest.mark.parametrize("command", [["redact"], ["gaze"], ["moderate", "-p", "face", "--action", "blur"]])
+def test_what_a_killed_run_left_of_an_output_that_exists_is_removed(tmp_path: Path, command: list[str]) -> None:
+    """A link in its place stays, and so does what another run is writing."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        shutil.copy(SAMPLES / "scenes" / "one.png", folder / name)
+        (out / name).write_bytes(b"precious")
+    os.link(out / "a.png", out / ".a.png.part")
+    (out / ".b.png.part").write_bytes(b"unfinished")
+    (out / ".c.png.part").symlink_to(out / "c.png")
+    with AtomicFile(out / "d.png", overwrite=True):
+        again = run(*command, folder, "-o", out)
+        assert (again.code, again.err.count("skipped")) == (0, 4), again.err
+        only(out, ".c.png.part", ".d.png.part", "a.png", "b.png", "c.png", "d.png")
+    assert {path.read_bytes() for path in out.iterdir()} == {b"precious"}
 
 
 def test_many_inputs_for_one_name(tmp_path: Path) -> None:

@@ -165,6 +165,24 @@ def test_a_folder_of_pictures_and_once_more(mdtool: Run, tmp_path: Path) -> None
     assert sum("skipped" in line for line in again.lines) == 2
 
 
+def test_records_of_outputs_that_exist_are_written_too(mdtool: Run, tmp_path: Path) -> None:
+    folder, out, found, gazes = (tmp_path / name for name in ("in", "out", "found.jsonl", "gazes.jsonl"))
+    folder.mkdir()
+    shutil.copy(SAMPLES / "portrait.jpg", folder / "a.jpg")
+    shutil.copy(SCENES / "one.png", folder)
+    for option, file in (("--findings", found), ("--jsonl", gazes)):
+        assert mdtool(folder, "-o", out, option, file, "--overwrite").code == 0
+        expected = file.read_text("utf-8")
+        assert len(expected.splitlines()) == 2
+        file.unlink()
+        stamps = [path.stat().st_mtime_ns for path in sorted(out.iterdir())]
+        again = mdtool(folder, "-o", out, option, file)
+        assert again.code == 0, again.err
+        assert again.err.count("only its records are written: ") == 2
+        assert file.read_text("utf-8") == expected
+        assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] == stamps
+
+
 def test_outputs_lie_beside_their_inputs_and_are_no_inputs(mdtool: Run, tmp_path: Path) -> None:
     shutil.copy(SCENES / "one.png", tmp_path / "a.png")
     for _ in range(2):

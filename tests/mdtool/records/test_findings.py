@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import loop_clip
-from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings, records
+from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings, records, records_of
 from mdtool.records.findings import SCHEMA, FindingsWriter, FrameFindings, FrameInfo
 from recipes.regions import GazeEstimate, Region
 
@@ -205,6 +205,26 @@ def test_an_empty_file_has_one_exit_code(clip: Path, tmp_path: Path, command: st
 def test_a_frame_that_is_missing_is_an_error(tmp_path: Path, stream: int, frame: int) -> None:
     with pytest.raises(InputError, match=f"stream {stream}, frame {frame}"):
         read(write(tmp_path / "f")).for_frame(stream, frame)
+
+
+@pytest.mark.parametrize(
+    ("frames", "missing"),
+    [([0, 1, 3], 2), ([1, 2], 0), ([3, 0, 1], 2), ([10**12], 0), ([-1, 0, 1], 2), ([0, 2, 10**12], 1)],
+)
+def test_all_records_of_a_source_have_each_frame_from_0(tmp_path: Path, frames: list[int], missing: int) -> None:
+    """Without one, what was found on it is not known, and nothing seems to be there."""
+    path = write(tmp_path / "f", VERDICTS, "clip.mp4", stream=1)
+    with path.open("a") as file:
+        file.writelines(json.dumps(entry(frame=frame)) + "\n" for frame in frames)
+    with pytest.raises(InputError, match=f"no record of its stream 0, frame {missing}: give the complete findings"):
+        list(records_of(path, "clip.mp4", by_name=False))
+
+
+def test_records_in_any_order_are_complete(tmp_path: Path) -> None:
+    path = write(tmp_path / "f", VERDICTS, "clip.mp4", stream=1)
+    with path.open("a") as file:
+        file.writelines(json.dumps(entry(frame=frame)) + "\n" for frame in (2, 0, 3, 1))
+    assert len(list(records_of(path, "clip.mp4", by_name=False))) == 8
 
 
 def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:

@@ -56,6 +56,10 @@ def entry(**changes: Any) -> dict[str, Any]:
     return {**json.loads(file.getvalue()), **changes}
 
 
+def with_object(**changes: Any) -> dict[str, Any]:
+    return entry(objects=[{**entry()["objects"][0], **changes}])
+
+
 def read(path: Path, source: str = "in/clip.mp4", by_name: bool = False) -> RecordedFindings:
     return RecordedFindings(path, source, by_name)
 
@@ -111,6 +115,7 @@ def test_records_say_when_and_how_large(tmp_path: Path) -> None:
         {"method": "guess", "in_frame": None},
         {"method": "model", "in_frame": True, "x": float("nan"), "y": 0.5},
         {"in_frame": False},
+        {},
         7,
     ],
 )
@@ -122,7 +127,7 @@ def test_a_gaze_that_can_not_be_is_refused(tmp_path: Path, gaze: object) -> None
         list(records(tmp_path / "f"))
 
 
-@pytest.mark.parametrize("track", [1.5, "x", None, float("inf")])
+@pytest.mark.parametrize("track", [1.5, "x", None, True, float("inf")])
 def test_a_track_that_is_no_whole_number_is_said_plainly(tmp_path: Path, track: object) -> None:
     line = entry()
     line["objects"][0]["track"] = track
@@ -269,6 +274,66 @@ def test_a_broken_line_is_an_error_that_names_its_place(tmp_path: Path, name: st
     with pytest.raises(InputError, match=r"f:2: ") as caught:
         read(path, "clip.mp4").for_frame(0, 0)
     assert "\n" not in str(caught.value)
+
+
+FLAG: list[Any] = ["", "false", 0, 1, None, []]
+OTHER_TYPES: dict[str, list[Any]] = {
+    "objects": [{}, "", {"a": 1}, "face", False, 0],
+    **dict.fromkeys(("looked", "hidden", "cut"), FLAG),
+    **{name: [None, 7, [], {}] for name in ("source", "sha256", "model")},
+    **{name: ["0", True, None, 0.5, []] for name in ("stream", "frame")},
+    **{name: ["0", True, None, []] for name in ("time", "duration")},
+    "size": ["64", {"640": 1, "360": 1}, ["640", "360"], [True, True], [64.5, 1], None],
+    "prompts": ["face", {"face": 1}, [1], [None], None],
+    "replies": [[], "", {"Is it raining?": 1}, None],
+}
+OBJECT_OTHER_TYPES: dict[str, list[Any]] = {
+    "label": [None, 7, []],
+    "seen": FLAG,
+    "score": ["0.5", True, []],
+    "x_min": ["0.1", False, None],
+    "gaze": [
+        *([], "", 0, False, None),
+        *({"method": "model", "in_frame": value} for value in FLAG[:4]),
+        {"method": "model", "in_frame": True, "x": "0.5", "y": 0.5},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [entry(**{name: value}) for name, values in OTHER_TYPES.items() for value in values]
+    + [with_object(**{name: value}) for name, values in OBJECT_OTHER_TYPES.items() for value in values],
+)
+def test_a_value_of_another_type_is_refused(tmp_path: Path, line: dict[str, Any]) -> None:
+    """Taken for no objects, it would leave visible what was found."""
+    (tmp_path / "f").write_text(json.dumps(line))
+    with pytest.raises(InputError, match=r"f:1: not a record of findings \(a value is of another type\)$"):
+        list(records(tmp_path / "f"))
+
+
+BATCH_ANSWER = {"prompt": "face", "complete": True, "objects": []}
+BATCH = {"schema": "mdtool.batch/1", "input": "clip.mp4", "model": "m", "width": 64, "height": 36}
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ({}, {"objects": {}}), ({}, {"objects": ""}), ({}, {"objects": None}),
+        ({}, {"complete": "false"}), ({}, {"complete": 1}), ({}, {"complete": None}),
+        ({}, {"prompt": 1}), ({"answers": {}}, {}), ({"answers": ""}, {}), ({"answers": []}, {}),
+        ({"width": "64"}, {}), ({"input": None}, {}), ({"model": None}, {}), ({"sha256": None}, {}),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_in_a_batch_is_refused(
+    tmp_path: Path, change: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    good = {**BATCH, "answers": [BATCH_ANSWER]}
+    (tmp_path / "f").write_text(json.dumps(good))
+    assert len(list(records(tmp_path / "f"))) == 1
+    (tmp_path / "f").write_text(json.dumps({**good, "answers": [{**BATCH_ANSWER, **answer}], **change}))
+    with pytest.raises(InputError, match="f:1: not a record of findings"):
+        list(records(tmp_path / "f"))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ BATCH_SCHEMA = "mdtool.batch/1"
 SHARD_SCHEMA = "mdtool.shard/1"
 SIDES = ("x_min", "y_min", "x_max", "y_max")
 MAX_SECONDS = 1e9
+MAX_OBJECTS = 10_000  # on a frame, far more than models find
 
 T = TypeVar("T")
 
@@ -226,7 +227,8 @@ def _from_batch_record(entry: dict[str, Any]) -> Record | None:
     if not all(_typed(bool, answer["complete"]) for answer in answers):
         raise ValueError("a limit ended its list of objects, so that there may be more")
     objects = [detected for answer in answers for detected in _typed(list, answer["objects"])]
-    regions = [_region({"score": None, **detected, "track": n, "seen": True}) for n, detected in enumerate(objects, 1)]
+    numbered = enumerate(_limited(objects), 1)
+    regions = [_region({"score": None, **detected, "track": n, "seen": True}) for n, detected in numbered]
     info = FrameInfo(size=(_whole(entry["width"]), _whole(entry["height"])))
     prompts = tuple(_typed(str, answer["prompt"]) for answer in answers)
     findings, sha256 = FrameFindings(regions, analysed=True), _typed(str, entry.get("sha256", ""))
@@ -261,9 +263,16 @@ def _seconds(value: Any) -> float:
 
 def _frame_findings(entry: dict[str, Any]) -> FrameFindings:
     replies = {question: _typed(str, reply) for question, reply in _typed(dict, entry.get("replies", {})).items()}
-    regions = [_region(detected) for detected in _typed(list, entry["objects"])]
+    regions = [_region(detected) for detected in _limited(_typed(list, entry["objects"]))]
     analysed, hidden, cut = (_typed(bool, each) for each in (entry["looked"], entry["hidden"], entry.get("cut", False)))
     return FrameFindings(regions, analysed, hidden, cut, replies)
+
+
+def _limited(objects: list[Any]) -> list[Any]:
+    """Return the objects of a frame. Raises ValueError: They are more than any model finds."""
+    if len(objects) > MAX_OBJECTS:
+        raise ValueError(f"it has {len(objects)} objects, of at most {MAX_OBJECTS} on a frame")
+    return objects
 
 
 def _region(detected: dict[str, Any]) -> Region:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import loop_clip
 from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings, records, records_of
-from mdtool.records.findings import SCHEMA, FindingsWriter, FrameFindings, FrameInfo
+from mdtool.records.findings import MAX_OBJECTS, SCHEMA, FindingsWriter, FrameFindings, FrameInfo
 from recipes.regions import GazeEstimate, Region
 
 FRAMES = 40
@@ -334,6 +334,18 @@ def test_a_value_of_another_type_in_a_batch_is_refused(
     (tmp_path / "f").write_text(json.dumps({**good, "answers": [{**BATCH_ANSWER, **answer}], **change}))
     with pytest.raises(InputError, match="f:1: not a record of findings"):
         list(records(tmp_path / "f"))
+
+
+def test_more_objects_than_a_model_finds_are_refused(tmp_path: Path) -> None:
+    found = entry()["objects"] * (MAX_OBJECTS + 1)
+    answers = [{**BATCH_ANSWER, "objects": found[:6]}, {**BATCH_ANSWER, "objects": found[6:]}]
+    for line in (entry(objects=found), {**BATCH, "answers": answers}):
+        (tmp_path / "f").write_text(json.dumps(line))
+        with pytest.raises(InputError, match=r"f:1: .*\(it has 10001 objects, of at most 10000 on a frame\)$"):
+            list(records(tmp_path / "f"))
+    (tmp_path / "f").write_text(json.dumps(entry(objects=found[:-1])))
+    (record,) = records(tmp_path / "f")
+    assert len(record.findings.regions) == MAX_OBJECTS
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,11 @@ from recipes.text_labels import (
     BLACK,
     WHITE,
     Colour,
-    Pixels,
+    TakenPixels,
     contrast,
     label_positions,
     label_rect,
     paste_label,
-    place_label,
     render_label,
     to_ascii,
 )
@@ -52,9 +51,9 @@ def draw_overlay(image: np.ndarray, objects: Sequence[Region], name: Name, colou
     draw_shape, draw_label = _DRAWERS[name]
     for region in visible:
         draw_shape(image, region, colour)
-    occupied: list[Pixels] = []  # by labels, which lie over all lines, and apart where there is room
+    taken = TakenPixels(image)  # by labels, which lie over all lines, and apart where there is room
     for region in sorted(visible, key=lambda each: each.track):  # fixed order, so that labels don't jump between frames
-        draw_label(image, region, colour, occupied)
+        draw_label(image, region, colour, taken)
 
 
 def draw_unjudged_notice(image: np.ndarray) -> None:
@@ -78,12 +77,13 @@ def _outline(image: np.ndarray, region: Region, colour: Colour | None) -> None:
         image[rows, columns] = line_colour
 
 
-def _label(image: np.ndarray, region: Region, colour: Colour | None, occupied: list[Pixels]) -> None:
+def _label(image: np.ndarray, region: Region, colour: Colour | None, taken: TakenPixels) -> None:
     """Label a box above it, left-aligned, or where there is room."""
     x0, y0, x1, y1 = _corners(image, region)
     background = colour or colour_of_track(region.track)
     label_image = render_label(_legend(region), _font_size(image), background, contrast(background))
-    place_label(image, label_image, label_positions(image, label_image, (x0, y0, x1 + 1, y1 + 1)), occupied)
+    rects = label_positions(image, label_image, (x0, y0, x1 + 1, y1 + 1))
+    paste_label(image, label_image, taken.take(rects))
 
 
 def _hitmarker(image: np.ndarray, region: Region, colour: Colour | None) -> None:
@@ -99,7 +99,7 @@ def _hitmarker(image: np.ndarray, region: Region, colour: Colour | None) -> None
                 cv2.line(image, start, end, line_colour, thickness, cv2.LINE_AA, SHIFT)
 
 
-def _small_label(image: np.ndarray, region: Region, colour: Colour | None, occupied: list[Pixels]) -> None:
+def _small_label(image: np.ndarray, region: Region, colour: Colour | None, taken: TakenPixels) -> None:
     """Label a hit marker below it, above, or at a side."""
     (x, y), arm = _centre(image, region), _arm(image, region)
     label_image = render_label(_legend(region), max(MIN_FONT_SIZE, round(SMALL_FONT * _font_size(image))), DARK, WHITE)
@@ -109,11 +109,12 @@ def _small_label(image: np.ndarray, region: Region, colour: Colour | None, occup
         *((left, round(y + reach) + height), (left, round(y - reach))),
         *((round(x + reach), middle), (round(x - reach) - width, middle)),
     )
-    place_label(image, label_image, [label_rect(image, label_image, *corner) for corner in corners], occupied)
+    rects = [label_rect(image, label_image, *corner) for corner in corners]
+    paste_label(image, label_image, taken.take(rects))
 
 
 _DrawShape = Callable[[np.ndarray, Region, Colour | None], None]
-_DrawLabel = Callable[[np.ndarray, Region, Colour | None, list[Pixels]], None]
+_DrawLabel = Callable[[np.ndarray, Region, Colour | None, TakenPixels], None]
 _DRAWERS: dict[Name, tuple[_DrawShape, _DrawLabel]] = {
     "boxes": (_outline, _label),
     "hitmarker": (_hitmarker, _small_label),

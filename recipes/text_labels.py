@@ -40,6 +40,23 @@ def paste_label(image: np.ndarray, label_image: np.ndarray, rect: Pixels) -> Non
     image[y0:y1, x0:x1] = label_image[: y1 - y0, : x1 - x0]
 
 
+class TakenPixels:
+    """The pixels of an image that labels have taken; each look-up costs the same however many labels there are."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        self._taken = np.zeros(image.shape[:2], bool)
+
+    def take(self, rects: Sequence[Pixels]) -> Pixels:
+        """Take the first free rectangle of those given, all within the image, or the first one if none is free."""
+        x0, y0, x1, y1 = rect = next((rect for rect in rects if self._is_free(rect)), rects[0])
+        self._taken[y0:y1, x0:x1] = True
+        return rect
+
+    def _is_free(self, rect: Pixels) -> bool:
+        x0, y0, x1, y1 = rect
+        return not self._taken[y0:y1, x0:x1].any()
+
+
 def place_label(
     image: np.ndarray,
     label_image: np.ndarray,

@@ -1,10 +1,11 @@
 """Write findings to a JSON Lines file or pipe, read them back, and spool those from stdin for a second reading."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TextIO
 
@@ -99,10 +100,7 @@ class RecordedFindings:
         while (stream, frame) not in self._buffered:
             record = next(self._records, None)
             if record is None:
-                raise InputError(
-                    f"the findings have no record of its stream {stream}, frame {frame}: "
-                    "give the complete findings of this file"
-                )
+                raise InputError(_missing(stream, frame))
             self._buffered[record.info.stream, record.info.frame] = record
         record = self._buffered.pop((stream, frame))
         if size and not record.info.may_have(size):
@@ -120,9 +118,9 @@ class RecordedFindings:
         for record in chain(self._buffered.values(), self._records):
             stream, frame = record.info.stream, record.info.frame
             if frame > self._last.get(stream, -1):
-                count = self._last.get(stream, -1) + 1
+                frames = self._last.get(stream, -1) + 1
                 where = f" in stream {stream}" if stream else ""
-                raise InputError(_mismatch(f"they are for {frame + 1} or more frames{where}, and it has {count}"))
+                raise InputError(_mismatch(f"they are for {frame + 1} or more frames{where}, and it has {frames}"))
 
 
 def records(file: Path | TextIO) -> Iterator[Record]:
@@ -158,7 +156,8 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, check: ContentCh
 
     Raises:
         InputError: See `records`; or there are no records of the source, or all were made from other content, or a
-            frame has several: which of them holds is unknown, and one of too little would leave objects visible.
+            frame has several: which of them holds is unknown, and one of too little would leave objects visible; or at
+            the end, where frames of a stream have none.
     """
     read: set[tuple[str, int, int]] = set()
     other, matched = "", False
@@ -179,12 +178,35 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, check: ContentCh
                 )
             read.add(key)
             yield record
+    _check_gaps(read)
     if other and not matched and check.digest:
         difference = f"they are for SHA-256 {other[:12]}..., and it has {check.digest()[:12]}..."
         raise InputError(f"{_mismatch(difference)}; {FORCE}")
     if not matched:
         name = _renamed(file, other_sources, by_name, check)
         yield from records_of(file, name, False, check)
+
+
+def _check_gaps(read: Collection[tuple[str, int, int]]) -> None:
+    """Check that the frames of each stream are recorded from 0 without a gap.
+
+    A run records each frame, also those outside of `--from` and `--to`. The frames after the last record are not known.
+
+    Args:
+        read: Source, stream and frame of the records, each once.
+
+    Raises:
+        InputError: A frame has no record.
+    """
+    counts = Counter((source, stream) for source, stream, _ in read)
+    for source, stream, frame in read:
+        if not 0 <= frame < counts[source, stream]:
+            missing = next(n for n in count() if (source, stream, n) not in read)
+            raise InputError(_missing(stream, missing))
+
+
+def _missing(stream: int, frame: int) -> str:
+    return f"the findings have no record of its stream {stream}, frame {frame}: give the complete findings of this file"
 
 
 def _renamed(file: Path | TextIO, others: Mapping[str, str], by_name: bool, check: ContentCheck) -> str:

@@ -10,7 +10,7 @@ record without sha256 or size is not compared by it.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from mdtool.errors import InputError, output_errors_for, record_fault
 from mdtool.stdout import json_text
@@ -21,6 +21,9 @@ BATCH_SCHEMA = "mdtool.batch/1"
 SHARD_SCHEMA = "mdtool.shard/1"
 SIDES = ("x_min", "y_min", "x_max", "y_max")
 MAX_SECONDS = 1e9
+MAX_OBJECTS = 10_000  # on a frame, far more than models find
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -199,17 +202,17 @@ def parse_record(line: str, place: str) -> Record | None:
             return None
         if entry["schema"] != SCHEMA:
             raise InputError(f"{place}: of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
-        width, height = (int(side) for side in entry.get("size", (0, 0)))
+        width, height = map(_whole, _typed(list, entry.get("size", [0, 0])))
         info = FrameInfo(
-            int(entry["stream"]),
-            int(entry["frame"]),
+            _whole(entry["stream"]),
+            _whole(entry["frame"]),
             _seconds(entry.get("time", 0.0)),
             _seconds(entry.get("duration", 0.0)),
             (width, height),
         )
-        prompts = tuple(str(prompt) for prompt in entry.get("prompts", ()))
-        model, sha256 = str(entry.get("model", "")), str(entry.get("sha256", ""))
-        return Record(str(entry["source"]), info, _frame_findings(entry), model, prompts, sha256)
+        prompts = tuple(_typed(str, prompt) for prompt in _typed(list, entry.get("prompts", [])))
+        model, sha256 = _typed(str, entry.get("model", "")), _typed(str, entry.get("sha256", ""))
+        return Record(_typed(str, entry["source"]), info, _frame_findings(entry), model, prompts, sha256)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: not a record of findings ({record_fault(error)})") from error
 
@@ -218,44 +221,72 @@ def _from_batch_record(entry: dict[str, Any]) -> Record | None:
     """Return the findings in a batch record of an image; None for a failure or a video, which has its own findings."""
     if "error" in entry or "frames" in entry:
         return None
-    if entry.get("time") is not None or not all("objects" in answer for answer in entry["answers"]):
+    answers = _typed(list, entry["answers"])
+    if entry.get("time") is not None or not answers or not all("objects" in answer for answer in answers):
         raise ValueError("it does not hold the boxes of an image, as `mdtool detect` writes them")
-    if not all(answer["complete"] for answer in entry["answers"]):
+    if not all(_typed(bool, answer["complete"]) for answer in answers):
         raise ValueError("a limit ended its list of objects, so that there may be more")
-    objects = [detected for answer in entry["answers"] for detected in answer["objects"]]
-    regions = [_region({"score": None, **detected, "track": n, "seen": True}) for n, detected in enumerate(objects, 1)]
-    info = FrameInfo(size=(int(entry["width"]), int(entry["height"])))
-    prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
-    findings, sha256 = FrameFindings(regions, analysed=True), str(entry.get("sha256", ""))
-    return Record(str(entry["input"]), info, findings, str(entry["model"]), prompts, sha256)
+    objects = [detected for answer in answers for detected in _typed(list, answer["objects"])]
+    numbered = enumerate(_limited(objects), 1)
+    regions = [_region({"score": None, **detected, "track": n, "seen": True}) for n, detected in numbered]
+    info = FrameInfo(size=(_whole(entry["width"]), _whole(entry["height"])))
+    prompts = tuple(_typed(str, answer["prompt"]) for answer in answers)
+    findings, sha256 = FrameFindings(regions, analysed=True), _typed(str, entry.get("sha256", ""))
+    return Record(_typed(str, entry["input"]), info, findings, _typed(str, entry["model"]), prompts, sha256)
+
+
+def _typed(kind: type[T], value: Any) -> T:
+    """Return a value of a record that is of this type; raise TypeError if it is of another."""
+    if type(value) is not kind:  # not isinstance: true and false are no numbers
+        raise TypeError(f"{value!r} is not of type {kind.__name__}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if type(value) not in (int, float) or value % 1 != 0:
+        raise TypeError(f"{value!r} is not a whole number")
+    return int(value)
 
 
 def _seconds(value: Any) -> float:
-    seconds = float(value)
+    seconds = _number(value)
     if not -MAX_SECONDS < seconds < MAX_SECONDS:  # NaN too
         raise ValueError(f"a time can't be {value}")
     return seconds
 
 
 def _frame_findings(entry: dict[str, Any]) -> FrameFindings:
-    replies = {str(question): str(reply) for question, reply in entry.get("replies", {}).items()}
-    regions = [_region(detected) for detected in entry["objects"]]
-    return FrameFindings(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
+    replies = {question: _typed(str, reply) for question, reply in _typed(dict, entry.get("replies", {})).items()}
+    regions = [_region(detected) for detected in _limited(_typed(list, entry["objects"]))]
+    analysed, hidden, cut = (_typed(bool, each) for each in (entry["looked"], entry["hidden"], entry.get("cut", False)))
+    return FrameFindings(regions, analysed, hidden, cut, replies)
+
+
+def _limited(objects: list[Any]) -> list[Any]:
+    """Return the objects of a frame. Raises ValueError: They are more than any model finds."""
+    if len(objects) > MAX_OBJECTS:
+        raise ValueError(f"it has {len(objects)} objects, of at most {MAX_OBJECTS} on a frame")
+    return objects
 
 
 def _region(detected: dict[str, Any]) -> Region:
-    x0, y0, x1, y1 = (float(detected[side]) for side in SIDES)
+    x0, y0, x1, y1 = (_number(detected[side]) for side in SIDES)
     if not -100 < x0 < x1 < 100 or not -100 < y0 < y1 < 100:
         raise ValueError(f"a box can't be {x0}, {y0}, {x1}, {y1}")
-    score = None if detected["score"] is None else float(detected["score"])
-    gaze = _gaze_estimate(detected["gaze"]) if detected.get("gaze") else None
-    return Region(
-        x0, y0, x1, y1, str(detected["label"]), _track(detected["track"]), score, bool(detected["seen"]), gaze
-    )
+    score = None if detected["score"] is None else _number(detected["score"])
+    gaze = _gaze_estimate(_typed(dict, detected["gaze"])) if "gaze" in detected else None
+    label, seen = _typed(str, detected["label"]), _typed(bool, detected["seen"])
+    return Region(x0, y0, x1, y1, label, _track(detected["track"]), score, seen, gaze)
 
 
 def _track(value: Any) -> int:
-    if not isinstance(value, int | float) or value % 1 != 0:
+    if type(value) not in (int, float) or value % 1 != 0:
         raise ValueError(f"a track has to be a whole number, not {json.dumps(value)}")
     return int(value)
 
@@ -263,10 +294,10 @@ def _track(value: Any) -> int:
 def _gaze_estimate(gaze: dict[str, Any]) -> GazeEstimate:
     target = None
     if "x" in gaze:
-        target = float(gaze["x"]), float(gaze["y"])
+        target = _number(gaze["x"]), _number(gaze["y"])
         if not all(-100 < coordinate < 100 for coordinate in target):
             raise ValueError(f"a gaze target can't be {target}")
-    in_frame = None if gaze["in_frame"] is None else bool(gaze["in_frame"])
+    in_frame = None if gaze["in_frame"] is None else _typed(bool, gaze["in_frame"])
     if (target is not None) != (in_frame is True):
         raise ValueError("a gaze has x and y if it is in the frame, and only then")
     if gaze["method"] not in ("model", "head"):

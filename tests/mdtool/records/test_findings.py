@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import loop_clip
-from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings, records
-from mdtool.records.findings import SCHEMA, FindingsWriter, FrameFindings, FrameInfo
+from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings, records, records_of
+from mdtool.records.findings import MAX_OBJECTS, SCHEMA, FindingsWriter, FrameFindings, FrameInfo
 from recipes.regions import GazeEstimate, Region
 
 FRAMES = 40
@@ -54,6 +54,10 @@ def entry(**changes: Any) -> dict[str, Any]:
     file = io.StringIO()
     FindingsWriter(file, "clip.mp4", "centerface", ["face"]).write(FrameInfo(), VERDICTS[0])
     return {**json.loads(file.getvalue()), **changes}
+
+
+def with_object(**changes: Any) -> dict[str, Any]:
+    return entry(objects=[{**entry()["objects"][0], **changes}])
 
 
 def read(path: Path, source: str = "in/clip.mp4", by_name: bool = False) -> RecordedFindings:
@@ -111,6 +115,7 @@ def test_records_say_when_and_how_large(tmp_path: Path) -> None:
         {"method": "guess", "in_frame": None},
         {"method": "model", "in_frame": True, "x": float("nan"), "y": 0.5},
         {"in_frame": False},
+        {},
         7,
     ],
 )
@@ -122,7 +127,7 @@ def test_a_gaze_that_can_not_be_is_refused(tmp_path: Path, gaze: object) -> None
         list(records(tmp_path / "f"))
 
 
-@pytest.mark.parametrize("track", [1.5, "x", None, float("inf")])
+@pytest.mark.parametrize("track", [1.5, "x", None, True, float("inf")])
 def test_a_track_that_is_no_whole_number_is_said_plainly(tmp_path: Path, track: object) -> None:
     line = entry()
     line["objects"][0]["track"] = track
@@ -207,6 +212,26 @@ def test_a_frame_that_is_missing_is_an_error(tmp_path: Path, stream: int, frame:
         read(write(tmp_path / "f")).for_frame(stream, frame)
 
 
+@pytest.mark.parametrize(
+    ("frames", "missing"),
+    [([0, 1, 3], 2), ([1, 2], 0), ([3, 0, 1], 2), ([10**12], 0), ([-1, 0, 1], 2), ([0, 2, 10**12], 1)],
+)
+def test_all_records_of_a_source_have_each_frame_from_0(tmp_path: Path, frames: list[int], missing: int) -> None:
+    """Without one, what was found on it is not known, and nothing seems to be there."""
+    path = write(tmp_path / "f", VERDICTS, "clip.mp4", stream=1)
+    with path.open("a") as file:
+        file.writelines(json.dumps(entry(frame=frame)) + "\n" for frame in frames)
+    with pytest.raises(InputError, match=f"no record of its stream 0, frame {missing}: give the complete findings"):
+        list(records_of(path, "clip.mp4", by_name=False))
+
+
+def test_records_in_any_order_are_complete(tmp_path: Path) -> None:
+    path = write(tmp_path / "f", VERDICTS, "clip.mp4", stream=1)
+    with path.open("a") as file:
+        file.writelines(json.dumps(entry(frame=frame)) + "\n" for frame in (2, 0, 3, 1))
+    assert len(list(records_of(path, "clip.mp4", by_name=False))) == 8
+
+
 def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: can't be read: No such file"):
         read(tmp_path / "nowhere").for_frame(0, 0)
@@ -249,6 +274,78 @@ def test_a_broken_line_is_an_error_that_names_its_place(tmp_path: Path, name: st
     with pytest.raises(InputError, match=r"f:2: ") as caught:
         read(path, "clip.mp4").for_frame(0, 0)
     assert "\n" not in str(caught.value)
+
+
+FLAG: list[Any] = ["", "false", 0, 1, None, []]
+OTHER_TYPES: dict[str, list[Any]] = {
+    "objects": [{}, "", {"a": 1}, "face", False, 0],
+    **dict.fromkeys(("looked", "hidden", "cut"), FLAG),
+    **{name: [None, 7, [], {}] for name in ("source", "sha256", "model")},
+    **{name: ["0", True, None, 0.5, []] for name in ("stream", "frame")},
+    **{name: ["0", True, None, []] for name in ("time", "duration")},
+    "size": ["64", {"640": 1, "360": 1}, ["640", "360"], [True, True], [64.5, 1], None],
+    "prompts": ["face", {"face": 1}, [1], [None], None],
+    "replies": [[], "", {"Is it raining?": 1}, None],
+}
+OBJECT_OTHER_TYPES: dict[str, list[Any]] = {
+    "label": [None, 7, []],
+    "seen": FLAG,
+    "score": ["0.5", True, []],
+    "x_min": ["0.1", False, None],
+    "gaze": [
+        *([], "", 0, False, None),
+        *({"method": "model", "in_frame": value} for value in FLAG[:4]),
+        {"method": "model", "in_frame": True, "x": "0.5", "y": 0.5},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [entry(**{name: value}) for name, values in OTHER_TYPES.items() for value in values]
+    + [with_object(**{name: value}) for name, values in OBJECT_OTHER_TYPES.items() for value in values],
+)
+def test_a_value_of_another_type_is_refused(tmp_path: Path, line: dict[str, Any]) -> None:
+    """Taken for no objects, it would leave visible what was found."""
+    (tmp_path / "f").write_text(json.dumps(line))
+    with pytest.raises(InputError, match=r"f:1: not a record of findings \(a value is of another type\)$"):
+        list(records(tmp_path / "f"))
+
+
+BATCH_ANSWER = {"prompt": "face", "complete": True, "objects": []}
+BATCH = {"schema": "mdtool.batch/1", "input": "clip.mp4", "model": "m", "width": 64, "height": 36}
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ({}, {"objects": {}}), ({}, {"objects": ""}), ({}, {"objects": None}),
+        ({}, {"complete": "false"}), ({}, {"complete": 1}), ({}, {"complete": None}),
+        ({}, {"prompt": 1}), ({"answers": {}}, {}), ({"answers": ""}, {}), ({"answers": []}, {}),
+        ({"width": "64"}, {}), ({"input": None}, {}), ({"model": None}, {}), ({"sha256": None}, {}),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_in_a_batch_is_refused(
+    tmp_path: Path, change: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    good = {**BATCH, "answers": [BATCH_ANSWER]}
+    (tmp_path / "f").write_text(json.dumps(good))
+    assert len(list(records(tmp_path / "f"))) == 1
+    (tmp_path / "f").write_text(json.dumps({**good, "answers": [{**BATCH_ANSWER, **answer}], **change}))
+    with pytest.raises(InputError, match="f:1: not a record of findings"):
+        list(records(tmp_path / "f"))
+
+
+def test_more_objects_than_a_model_finds_are_refused(tmp_path: Path) -> None:
+    found = entry()["objects"] * (MAX_OBJECTS + 1)
+    answers = [{**BATCH_ANSWER, "objects": found[:6]}, {**BATCH_ANSWER, "objects": found[6:]}]
+    for line in (entry(objects=found), {**BATCH, "answers": answers}):
+        (tmp_path / "f").write_text(json.dumps(line))
+        with pytest.raises(InputError, match=r"f:1: .*\(it has 10001 objects, of at most 10000 on a frame\)$"):
+            list(records(tmp_path / "f"))
+    (tmp_path / "f").write_text(json.dumps(entry(objects=found[:-1])))
+    (record,) = records(tmp_path / "f")
+    assert len(record.findings.regions) == MAX_OBJECTS
 
 
 @pytest.mark.parametrize(

@@ -438,6 +438,15 @@ def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [found]
 
 
+def test_incomplete_findings_are_refused(mdtool: Run, tmp_path: Path) -> None:
+    found = recorded(tmp_path / "f", "clip.mp4", [FrameFindings() for _ in range(4)])
+    lines = found.read_text().splitlines(keepends=True)
+    found.write_text("".join(lines[:1] + lines[2:]))
+    outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found)
+    said = "the findings have no record of its stream 0, frame 1: give the complete findings of this file"
+    assert (outcome.code, outcome.lines) == (1, [f"mdtool: clip.mp4: {said}"])
+
+
 def test_findings_of_something_else_are_refused(mdtool: Run, tmp_path: Path) -> None:
     found = recorded(tmp_path / "f", "other.mp4", [FrameFindings()])
     outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found)

@@ -482,6 +482,17 @@ def test_findings_of_other_things_are_refused(desk: Desk) -> None:
         )
 
 
+def test_incomplete_findings_are_refused_where_only_the_verdict_is_wanted_too(desk: Desk) -> None:
+    source, found = clip(desk.folder / "in.mkv", red=range(10, 20)), desk.folder / "f"
+    with found.open("w") as file:
+        desk.moderate(source, red(), report_only=True, findings=file)
+    lines = found.read_text().splitlines(keepends=True)
+    found.write_text("".join(lines[:10] + lines[20:]))
+    assert desk.moderate(source, red(), known=found, report_only=True, fail_on=["any"]) == ExitCode.SOME_FAILED
+    assert "the findings have no record of its stream 0, frame 10: give the complete findings of this file" in desk.err
+    assert desk.records == []
+
+
 def test_findings_of_another_input_are_refused(desk: Desk) -> None:
     source, other, found = clip(desk.folder / "in.mkv"), clip(desk.folder / "other.mkv"), desk.folder / "f"
     with found.open("w") as file:

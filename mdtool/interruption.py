@@ -20,11 +20,12 @@ _deferred = threading.Event()
 
 def interrupt() -> None:
     """Handle a signal: set the event, and raise KeyboardInterrupt unless the event is polled."""
+    INTERRUPT_EVENT.set()
+    if _deferred.is_set():
+        return
     if _is_importing("torch"):  # its C++ code, which imports modules too, aborts the process if one raises
         quit_at_once()
-    INTERRUPT_EVENT.set()
-    if not _deferred.is_set():
-        raise KeyboardInterrupt
+    raise KeyboardInterrupt
 
 
 def quit_at_once(*_: Any) -> NoReturn:

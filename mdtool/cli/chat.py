@@ -39,7 +39,8 @@ def chat(
     """Converse with a model about images, on a terminal or line by line through a pipe.
 
     Each line is a message, and the answer is streamed to stdout. /image PATH shows another image, /save PATH writes the
-    conversation to a Markdown file, /reset begins anew, /quit or Ctrl-D ends, and Ctrl-C ends an answer. An image is
+    conversation to a Markdown file, /reset begins anew, /quit or Ctrl-D ends, and Ctrl-C ends an answer or a
+    command. An image is
     encoded once, and a turn computes only what is new. The system message and the newest image are never dropped.
 
     \b
@@ -48,7 +49,8 @@ def chat(
     printf 'what is it?\\nwhat colour?\\n' | mdtool chat photo.jpg --model qwen3-vl-4b:q4_k_m
     """
     from mdtool.console import Console
-    from mdtool.jobs.chat.run import Cancellation, run_chat
+    from mdtool.jobs.chat.cancellation import Cancellation
+    from mdtool.jobs.chat.run import run_chat
     from mdtool.jobs.chat.session import ChatSettings, Session
     from mdtool.model_selection import KEPT_IMAGE_BYTES, LoadCallbacks, load_model
 
@@ -58,6 +60,6 @@ def chat(
     computing = replace(model.computing, kept_image_bytes=KEPT_IMAGE_BYTES)
     loaded = load_model(model.model, "chat", [""], computing, callbacks=callbacks)
     cancellation = Cancellation()
-    session = Session(loaded, ChatSettings(system, context, generation.generation), console, cancellation.is_cancelled)
+    session = Session(loaded, ChatSettings(system, context, generation.generation), console, cancellation)
     session.attach(images)
     raise typer.Exit(run_chat(session, cancellation))

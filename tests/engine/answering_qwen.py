@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 END = "<|im_end|>"
 
 
-def write_answering(folder: Path, answer: Sequence[str]) -> Path:
+def write_answering(folder: Path, answer: Sequence[str], *, endless: bool = False) -> Path:
     """Write a checkpoint whose next token depends on the last one alone.
 
     Args:
         folder: An empty folder.
         answer: Pieces of text, each of which becomes a token; at most twelve.
+        endless: Begin anew after the last one, rather than end.
 
     Returns:
         The folder.
@@ -42,7 +43,8 @@ def write_answering(folder: Path, answer: Sequence[str]) -> Path:
     weights["model.language_model.norm.weight"].fill_(1)
     embeddings[:, 0] = 1  # any other token is followed by the beginning of the answer
     end = next(token["id"] for token in tokenizer["added_tokens"] if token["content"] == END)
-    for number, (token, following) in enumerate(zip([None, *ids], [*ids, end], strict=True)):
+    last = ids[0] if endless else end
+    for number, (token, following) in enumerate(zip([None, *ids], [*ids, last], strict=True)):
         if token is not None:
             embeddings[token] = torch.nn.functional.one_hot(torch.tensor(number), embeddings.shape[1])
         head[following, number] = 10

@@ -1,6 +1,6 @@
 """The commands and messages of a conversation, line by line."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from engine.generation.verbs import VisionModel
 from mdtool.console import Console
 from mdtool.errors import InputError, MdtoolError, OutputError, StdoutError, output_errors_for
 from mdtool.escaping import one_line, several_lines
+from mdtool.jobs.chat.cancellation import Cancellation
 from mdtool.jobs.chat.conversation import Conversation
 from mdtool.jobs.inference.run_and_print import find_images, read_rgb
 from mdtool.media.files.atomic_file import AtomicFile
@@ -46,7 +47,7 @@ class Session:
     """
 
     def __init__(
-        self, model: VisionModel, settings: ChatSettings, console: Console, is_cancelled: Callable[[], bool]
+        self, model: VisionModel, settings: ChatSettings, console: Console, cancellation: Cancellation
     ) -> None:
         """Begin a conversation.
 
@@ -54,10 +55,10 @@ class Session:
             model: It can chat.
             settings: What it begins with.
             console: Prints errors and notes.
-            is_cancelled: Polled at each token; True ends the answer there.
+            cancellation: Polled at each token of an answer.
         """
         self._model, self._settings, self._console = model, settings, console
-        self._is_cancelled = is_cancelled
+        self._cancellation = cancellation
         self.failed = False
         self._initial: list[NamedImage] = []
         self._attached: list[NamedImage] = []
@@ -94,7 +95,8 @@ class Session:
             if line.startswith("/"):
                 self._command(*text.partition(" ")[::2])
             else:
-                self._answer(text)
+                with self._cancellation.answering():
+                    self._answer(text)
         except StdoutError:
             raise
         except (MdtoolError, EngineError, ValueError) as error:
@@ -132,7 +134,7 @@ class Session:
     def _answer(self, text: str) -> None:
         dropped = self._conversation.dropped
         parts: list[str | EncodedImage] = [*(image for _, image in self._attached), text]
-        answer = self._conversation.ask(parts, _print, self._is_cancelled)
+        answer = self._conversation.ask(parts, _print, self._cancellation.is_cancelled)
         write_stdout("\n")
         self._shown.append([name for name, _ in self._attached])
         self._attached = []

@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -173,14 +174,37 @@ def test_a_conversation_on_a_terminal(cats: Path) -> None:
         assert "Traceback" not in terminal.shown
 
 
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_answering(tmp_path_factory.mktemp("talkative"), ["and ", "on "], endless=True)
+
+
 @pytest.mark.posix("pseudo terminals")
-def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on() -> None:
-    with Terminal("chat", A, "--model", FOLDER, "--max-tokens", "3000", "--temperature", "1.5") as terminal:
+def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on(talkative: Path) -> None:
+    with Terminal("chat", A, "--model", talkative, "--max-tokens", "100000", "--context", "200000") as terminal:
         terminal.wait_for(PROMPT)
         terminal.type("tell me more\n")
-        time.sleep(0.5)
+        terminal.wait_for("and on ")
         terminal.type("\x03")
+        terminal.wait_for("the answer was interrupted")
         terminal.wait_for(PROMPT, 2)
+        terminal.type("/quit\n")
+        assert terminal.end() == 0
+        assert "Traceback" not in terminal.shown
+
+
+@pytest.mark.posix("pseudo terminals")
+def test_ctrl_c_ends_a_command_and_the_conversation_goes_on(cats: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, Terminal("chat", "--model", cats) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type(f"/image http://127.0.0.1:{silent.getsockname()[1]}/a.png\n")
+        silent.settimeout(SECONDS)
+        with silent.accept()[0]:
+            terminal.type("\x03")
+            terminal.wait_for(PROMPT, 2)
+        terminal.type("what?\n")
+        terminal.wait_for(ANSWER)
+        terminal.wait_for(PROMPT, 3)
         terminal.type("/quit\n")
         assert terminal.end() == 0
         assert "Traceback" not in terminal.shown

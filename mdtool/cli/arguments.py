@@ -11,10 +11,9 @@ import typer
 
 from mdtool.cli.values import check_not_blank
 from mdtool.errors import UsageError
-from mdtool.media.image.decode_image import IMAGE_SUFFIXES
+from mdtool.media.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mdtool.media.sources.address import parse_address
 from mdtool.media.sources.archive import ARCHIVE_SUFFIXES
-from mdtool.media.sources.inputs import VIDEO_SUFFIXES
 
 MEDIA = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES)
 

@@ -79,7 +79,7 @@ def gaze(
     mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heatmap heatmap.png
     mdtool gaze in.mp4 --report-only --jsonl - | jq -c .mutual
     """
-    from mdtool.cli.values import check_forced, check_not_blank, check_outputs
+    from mdtool.cli.values import check_forced, check_no_copy, check_not_blank, check_outputs
     from mdtool.errors import ExitCode, UsageError
     from mdtool.jobs.gaze.detector import FACE, GazeAveraging, gaze_detector
     from mdtool.jobs.gaze.job import GazeJob, HeatmapOutput
@@ -98,12 +98,11 @@ def gaze(
         raise UsageError(f"--target {FACE}: faces are always detected; name other objects")
     if report_only and output:
         raise UsageError(f"-o {output}: --report-only writes no copy; leave one out")
-    if findings and from_findings:
-        raise UsageError(f"--findings {findings}: would only copy those of --from-findings; leave one out")
+    check_no_copy(findings, from_findings)
     check_outputs(output, findings, printing.json, jsonl=jsonl, heatmap=heatmap)
     request = AnalysisRequest(prompts, threshold, parse_sampling(sample), None, *span.seconds)
     live_options, console = live.live, printing.console
-    sources = find_inputs(inputs)
+    sources = find_inputs(inputs, console.note)
     many = is_many(sources, inputs)
     known: ModelInference | Path
     if from_findings:

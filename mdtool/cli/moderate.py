@@ -199,7 +199,15 @@ def moderate(
     """
     from contextlib import ExitStack
 
-    from mdtool.cli.values import check_findings_in, check_forced, check_outputs, check_report, parsed, parsed_regions
+    from mdtool.cli.values import (
+        check_findings_in,
+        check_forced,
+        check_no_copy,
+        check_outputs,
+        check_report,
+        parsed,
+        parsed_regions,
+    )
     from mdtool.errors import ExitCode, UsageError
     from mdtool.jobs.moderate.job import ModerateJob, check_rules
     from mdtool.jobs.moderate.policy_selection import PromptRules, choose_policy
@@ -217,6 +225,7 @@ def moderate(
     rules = choose_policy(policy, PromptRules(prompt, action and action.value, mask.given, limits.given, *regions))
     check_rules(rules, fail_on)
     check_forced(force_findings, from_findings)
+    check_no_copy(findings, from_findings)
     if from_findings and (span.start or span.end):
         raise UsageError("--from and --to: can't be used with --from-findings, which has judged frames; leave them out")
     if report_only and output:
@@ -226,7 +235,7 @@ def moderate(
     grid = frames.grid
     colour = parsed("--color", parse_colour, color)
     live_options, console = live.live, printing.console
-    sources = find_inputs(inputs)
+    sources = find_inputs(inputs, console.note)
     targets = Targets(output, ".moderated", is_many(sources, inputs), overwrite)
     check_outputs(output, findings, printing.json)
     any_live = any(source.address for source in sources)

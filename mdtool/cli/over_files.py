@@ -89,7 +89,7 @@ def _run_on_cluster(
     if "-" in (*inputs, output):
         raise UsageError("-: other machines have no pipe to this one; give files")
     console = Console(values["quiet"])
-    sources = find_inputs(inputs)
+    sources = find_inputs(inputs, console.note)
     targets = Targets(output, f".{mark}", is_many(sources, inputs), values["overwrite"])
     common = {name: value for name, value in values.items() if name != "ctx"}
     files = []

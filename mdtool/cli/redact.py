@@ -152,7 +152,7 @@ def redact(
     prompt_given = getattr(ctx.get_parameter_source("prompt"), "name", "DEFAULT") != "DEFAULT"
     selection = chosen.selection(from_findings, prompt if from_findings and prompt_given else [])
     live_options, console = live.live, printing.console
-    sources = find_inputs(inputs)
+    sources = find_inputs(inputs, console.note)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
     verifies = verification.sampling is not None
     inference = loaded = None

@@ -107,7 +107,7 @@ def render(
     console = printing.console
     check_outputs(output, None, printing.json)
     check_findings_in(findings, inputs)
-    given = find_inputs(inputs) if inputs else []
+    given = find_inputs(inputs, console.note) if inputs else []
     with ExitStack() as stack:
         recorded = findings
         if len(given) != 1 or selection:

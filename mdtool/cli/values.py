@@ -106,6 +106,12 @@ def check_forced(force_findings: bool, from_findings: Path | None) -> None:
         raise UsageError("--force-findings: only with --from-findings; give the findings, or leave it out")
 
 
+def check_no_copy(findings: str | None, from_findings: Path | None) -> None:
+    """Raise UsageError if --findings would only copy those that are read."""
+    if findings and from_findings:
+        raise UsageError(f"--findings {findings}: would only copy those of --from-findings; leave one out")
+
+
 def check_not_blank(option: str, texts: Sequence[str]) -> None:
     """Raise UsageError if one of the texts that an option gives is blank."""
     if not all(text.strip() for text in texts):

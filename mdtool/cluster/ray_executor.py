@@ -12,7 +12,7 @@ from mdtool.errors import MdtoolError
 from mdtool.jobs.batch.executor import ThreadExecutor
 from mdtool.jobs.batch.messages import BatchTask, DeadlineReached, InputWait, ItemFailed, Redone, Result, WorkItem
 from mdtool.jobs.inference.model_source import ModelSource
-from mdtool.media.sources.inputs import VIDEO_SUFFIXES
+from mdtool.media.file_types import VIDEO_SUFFIXES
 from mdtool.pipeline.stages import Idle, prefetch_with_idle
 
 WINDOW = 1 << 16  # items of one dataset: this process holds no more

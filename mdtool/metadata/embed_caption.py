@@ -18,8 +18,9 @@ from pathlib import Path
 
 from mdtool.errors import InputError, output_errors_for
 from mdtool.escaping import CONTROL_CHARACTERS
+from mdtool.media.file_types import HEAD_BYTES, sniff
 from mdtool.media.files.atomic_file import AtomicFile
-from mdtool.media.image.image_file import StillImage, read_image, sniff
+from mdtool.media.image.image_file import StillImage, read_image
 from mdtool.metadata.containers import CONTAINERS, ImageContainer, MetadataBlocks
 from mdtool.metadata.iptc import with_caption
 from mdtool.metadata.xmp import with_description
@@ -43,7 +44,7 @@ def embed_caption(image: Path, text: str) -> bool:
         path = Path(os.path.realpath(image))
         with path.open("r+b") as file:  # fails for a read-only file
             before = file.read()
-        container = CONTAINERS.get(sniff(before[:64]) or "")
+        container = CONTAINERS.get(sniff(before[:HEAD_BYTES]) or "")
         if container is None:
             raise InputError("can't store a caption: only JPEG, PNG, WebP and TIFF can")
         decoded = read_image(before)

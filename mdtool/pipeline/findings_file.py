@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, count
@@ -285,7 +285,7 @@ def spooled(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_findings(
-    name: str | None, overwrite: bool, read: Iterable[Path], *, option: str = "--findings", live: bool = False
+    name: str | None, overwrite: bool, read: Collection[Path], *, option: str = "--findings", live: bool = False
 ) -> Iterator[Lines | None]:
     """Open a file to write findings to.
 
@@ -295,7 +295,8 @@ def open_findings(
     Args:
         name: Path of the file; "-" for stdout, None for no file.
         overwrite: Replace an existing file.
-        read: Files that the same command reads.
+        read: Files that the same command reads. What group and others can't do with one of them, they can't do with the
+            findings.
         option: Option that names the file, for messages.
         live: Write a regular file line by line too, without a temporary one.
 
@@ -321,6 +322,8 @@ def open_findings(
             with output_errors_for(name):
                 if atomic:
                     stack.enter_context(atomic)
+                    for source in read:
+                        atomic.restrict(source)
                 file = (atomic.part if atomic else path).open(
                     "w", encoding="utf-8", errors="backslashreplace", buffering=1
                 )

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from mdtool.errors import OutputError, UsageError, output_errors_for, write_error_message
 from mdtool.interruption import raise_if_interrupted
+from mdtool.media.file_types import STILL_SUFFIXES
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.files.pipe import PipeWriter
 from mdtool.media.files.spool import spool
@@ -27,11 +28,6 @@ from mdtool.pipeline.run import OutputOptions, Run
 from mdtool.pipeline.targets import Target, alternatives, check_not_left, incomplete, unverified
 from mdtool.pipeline.video import process_video
 from mdtool.records.run_report import Report
-
-STILL_SUFFIXES = {
-    "jpeg": (".jpg", ".jpeg"), "png": (".png", ".apng"), "gif": (".gif",), "webp": (".webp",),
-    "tiff": (".tif", ".tiff"), "avif": (".avif",),
-}  # fmt: skip
 
 
 def process_input(

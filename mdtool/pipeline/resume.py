@@ -9,7 +9,7 @@ from pathlib import Path
 from mdtool import __version__
 from mdtool.console import Console
 from mdtool.errors import InputError
-from mdtool.media.image.image_file import sniff
+from mdtool.media.file_types import sniff_file
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.part import Part
 from mdtool.media.video.reader import VideoReader
@@ -91,12 +91,9 @@ def seconds_of(media: object) -> float:
 
 def seconds_of_file(source: Input) -> float:
     """Return the duration of a video file in seconds; 0 for anything else, and for what can't be read."""
-    if source.path is None or not os.path.isfile(source.path):
+    if source.path is None or not os.path.isfile(source.path) or sniff_file(source.path):
         return 0.0
     try:
-        with source.path.open("rb") as file:
-            if sniff(file.read(64)):
-                return 0.0
         with VideoReader(source.path.absolute()) as reader:
             return seconds_of(reader)
     except (OSError, InputError):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mdtool.console import Console
 from mdtool.errors import InputError, OutputError, UsageError, write_error_message
+from mdtool.media.file_types import IMAGE_SUFFIXES, suffix_for
 from mdtool.media.files.atomic_file import remove_leftover
 from mdtool.media.sources.address import MUXERS, Address, parse_address
 from mdtool.media.sources.inputs import OUTPUT_MARKS, Input
+from mdtool.media.sources.open_media import still_format
 
 Target = Path | Address | None  # None: stdout
 
@@ -63,14 +65,18 @@ class Targets:
                 raise UsageError(f"{source.name}: is {what}; give -o with a file name, or -o - for stdout")
             if not source.path.name:
                 raise InputError("is a folder")
-            return source.path.with_name(f"{source.path.stem}{self.mark}{source.path.suffix}")
+            return _named_by_content(source.path, source, self.mark)
         output = Path(self.output)
-        if self.many or self.output.endswith(os.sep) or os.path.isdir(output):
-            target = output / source.relative
+        if self._names_outputs:
             if source.path is None and source.address is None:
                 raise UsageError(f"-o {self.output}: is a folder; give a file name, as the input is standard input")
-            return target
+            return _named_by_content(output / source.relative, source)
         return output
+
+    @property
+    def _names_outputs(self) -> bool:
+        """Whether outputs are named after their inputs, in place of by the person."""
+        return self.output is None or self.many or self.output.endswith(os.sep) or os.path.isdir(self.output)
 
     def file_for(self, source: Input) -> Path | None:
         """Return the target for jobs that read their input twice, which can't send to an address.
@@ -129,6 +135,9 @@ class Targets:
         exists = not self.overwrite and os.path.lexists(target)
         if exists:
             remove_leftover(target)
+        name = source.path or source.relative
+        if self._names_outputs and target.suffix != name.suffix and not exists:
+            console.note(f"{source.name}: has the content of a {target.suffix} file; its output is named {target.name}")
         if self.many:
             if exists:
                 if verifies:
@@ -147,6 +156,13 @@ class Targets:
         path, output = source.path.absolute(), Path(self.output).absolute()
         folder = path.parents[len(source.relative.parts) - 1]
         return path.is_relative_to(output) and folder in output.parents
+
+
+def _named_by_content(path: Path, source: Input, mark: str = "") -> Path:
+    """Return the path of an output: that of the input with the mark, and with the ending of the format it is in."""
+    suffix = suffix_for(still_format(source), path.suffix)
+    is_replaced = suffix == path.suffix or path.suffix.lower() in IMAGE_SUFFIXES
+    return path.with_name(f"{path.stem if is_replaced else path.name}{mark}{suffix}")
 
 
 def unverified(target: Path) -> Path:

@@ -92,7 +92,7 @@ FINDINGS = _record(
         "hidden": _value("boolean", "true: the frame could not be judged and must be masked whole"),
         "cut": _value("boolean", "true: a shot begins with this frame, and so do its tracks"),
         "objects": _list(
-            "the detections",
+            "the detections; at most 10,000 are read",
             _object(
                 "A detection.",
                 {

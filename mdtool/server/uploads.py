@@ -9,13 +9,11 @@ from PIL import Image, UnidentifiedImageError
 from starlette.requests import Request
 
 from mdtool.errors import InputError, UsageError, write_error_message
+from mdtool.media.file_types import JPEG_STREAMS, MEDIA_SUFFIXES, STILL_SUFFIXES, sniff_file, suffix_for
 from mdtool.media.image.decode_image import decode_image
-from mdtool.media.image.image_file import ImageTooLarge, sniff
-from mdtool.media.sources.inputs import STILL_SUFFIXES, VIDEO_SUFFIXES
-from mdtool.media.sources.open_media import HEAD_BYTES
+from mdtool.media.image.image_file import ImageTooLarge
 from mdtool.media.video.writer import muxer_for
 from mdtool.memory import NoRoom, OverBudget
-from mdtool.pipeline.process_input import STILL_SUFFIXES as KEPT_FORMATS
 from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.body import bounded_parts
 
@@ -34,17 +32,16 @@ OTHER_VIDEO = ".mkv"  # for containers that can't be written
 def file_suffix(name: str, content_type: str) -> str:
     """Return the suffix of an upload, from its name or else its content type; ".mp4" if neither tells."""
     suffix = Path(name).suffix.lower()
-    if suffix in STILL_SUFFIXES | VIDEO_SUFFIXES:
+    if suffix in MEDIA_SUFFIXES:
         return suffix
     return SUFFIXES.get(content_type.partition(";")[0].strip().lower(), ".mp4")
 
 
 def result_suffix(source: Path) -> str:
     """Return the suffix of the redacted file: that of the upload, where it suits what is in it and can be written."""
-    with source.open("rb") as file:
-        kind = sniff(file.read(HEAD_BYTES))
-    if stills := KEPT_FORMATS.get(kind or ""):
-        return source.suffix if source.suffix in stills else stills[0]
+    kind = sniff_file(source)
+    if kind in STILL_SUFFIXES and source.suffix not in JPEG_STREAMS:
+        return suffix_for(kind, source.suffix)
     try:
         muxer_for(f"name{source.suffix}")
     except UsageError:

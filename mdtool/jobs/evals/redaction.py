@@ -15,7 +15,8 @@ from mdtool.jobs.evals.ground_truth.mot import FRAMES_FOLDER, frame_rate
 from mdtool.jobs.evals.ground_truth.truth import GroundTruth, TrueFrame
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.canvas import rgba_canvas
-from mdtool.media.image.image_file import read_image, sniff
+from mdtool.media.file_types import sniff_file
+from mdtool.media.image.image_file import read_image
 from mdtool.media.video.reader import VideoReader, explain
 from mdtool.pipeline.annotate import AnalysisRequest, annotate
 from mdtool.pipeline.image import annotate_image
@@ -26,7 +27,6 @@ from mdtool.tracking.detector import ImageFindings, object_detector
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 TIME_TOLERANCE = 0.02  # seconds
-HEAD = 64  # bytes that tell an image from a video
 
 
 def evaluate_redaction(clip: Clip, model: VisionModel, *, request: AnalysisRequest, redaction: Redaction) -> Exposure:
@@ -95,11 +95,9 @@ def _annotated(media: Path, inference: ModelInference, clock: Stopwatch) -> Iter
         if media.is_dir():
             yield from _annotated_video(_open_sequence(media), inference, clock)
             return
-        with media.open("rb") as file:
-            kind = sniff(file.read(HEAD))
     except OSError as error:
         raise InputError(explain(error)) from error
-    if kind in (None, "gif"):
+    if sniff_file(media) in (None, "gif"):
         yield from _annotated_video(media, inference, clock)
     else:
         yield *annotate_image(read_image(media), inference, clock), 0.0

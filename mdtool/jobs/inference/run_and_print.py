@@ -27,9 +27,10 @@ from mdtool.jobs.inference.input_image import InputImage
 from mdtool.jobs.inference.print_answers import TextLines, print_record, print_table, print_tsv
 from mdtool.jobs.inference.read_ahead import PollTimeout, read_ahead
 from mdtool.jobs.inference.requests import Event, ImageRequest, in_order, run_requests
+from mdtool.media.file_types import VIDEO_SUFFIXES
 from mdtool.media.image.decode_image import decode_image
 from mdtool.media.sources.discover import Selection, discover
-from mdtool.media.sources.inputs import VIDEO_SUFFIXES, Input
+from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import grab_live_image, image_bytes
 from recipes.draw import colours_of
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from recipes.policy import Policy
 
 PRESETS = Path(__file__).parents[3] / "configs" / "policies"
+MAX_CHARACTERS = 1_000_000  # a device may have no end
 
 
 def presets() -> list[str]:
@@ -27,7 +28,11 @@ def load_policy(name_or_path: str) -> "Policy":
 
     path = PRESETS / f"{name_or_path}.toml" if name_or_path in presets() else Path(name_or_path)
     try:
-        return parse_policy(path.read_text("utf-8-sig"), name_or_path)
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+        if len(text) > MAX_CHARACTERS:
+            raise UsageError(f"--policy {name_or_path}: is larger than any policy, {MAX_CHARACTERS:,} characters")
+        return parse_policy(text, name_or_path)
     except FileNotFoundError as error:
         close = get_close_matches(name_or_path, presets(), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"presets: {', '.join(presets())}"

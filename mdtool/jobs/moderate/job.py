@@ -19,6 +19,7 @@ from mdtool.jobs.moderate.live import LiveModeration
 from mdtool.jobs.recorded_findings import content_check
 from mdtool.jobs.report.build_chapter import build_chapter
 from mdtool.media.canvas import Colour
+from mdtool.media.file_types import STILL_SUFFIXES
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.files.spool import spool
 from mdtool.media.sources.inputs import Input
@@ -27,7 +28,7 @@ from mdtool.media.video.part import Part
 from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.findings_file import RecordedFindings, records, records_of
-from mdtool.pipeline.process_input import STILL_SUFFIXES, process_input
+from mdtool.pipeline.process_input import process_input
 from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
 from mdtool.pipeline.split import analyse_part

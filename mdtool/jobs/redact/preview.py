@@ -20,12 +20,13 @@ from mdtool.jobs.each_input import error_message
 from mdtool.jobs.recorded_findings import content_check
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.jobs.redact.preview_cell import Cell, Example, make_cell
+from mdtool.media.file_types import IMAGE_SUFFIXES, sniff_file
 from mdtool.media.files.pipe import PipeWriter
 from mdtool.media.image.animation import Animation
 from mdtool.media.image.image_file import StillImage
 from mdtool.media.image.pillow import pillow
 from mdtool.media.image.save_image import FORMATS, QUALITY, save_image
-from mdtool.media.sources.inputs import STILL_SUFFIXES, Input
+from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import is_live, open_media, spooled
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.frame_grabber import grab_frames
@@ -168,7 +169,8 @@ def preview_path(sources: Sequence[Input], targets: Targets) -> Path | None:
     output = targets.output
     if output == "-":
         return None
-    of_image = not targets.many and sources[0].path is not None and sources[0].path.suffix.lower() in STILL_SUFFIXES
+    path = sources[0].path
+    of_image = not targets.many and path is not None and (path.suffix.lower() in IMAGE_SUFFIXES or sniff_file(path))
     named = JPEG_SUFFIXES if of_image else FORMATS  # an image in another format is the output
     if output and Path(output).suffix.lower() in named and not os.path.isdir(output):
         return Path(output)

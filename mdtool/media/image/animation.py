@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from mdtool.errors import InputError
+from mdtool.media.file_types import HEAD_BYTES, sniff
 from mdtool.media.image import exif, exif_orientation
-from mdtool.media.image.image_file import Source, StillImage, check_size, sniff
+from mdtool.media.image.image_file import Source, StillImage, check_size
 from mdtool.media.image.libvips import failure, reason, vips
 from mdtool.media.image.palette import rgba
 from mdtool.media.image.pillow import pillow
@@ -86,10 +87,10 @@ def is_animated(source: Source) -> bool:
     False for a damaged GIF: reading it as a still image reports what is wrong.
     """
     if isinstance(source, bytes):
-        data, kind = source, sniff(source[:64])
+        data, kind = source, sniff(source[:HEAD_BYTES])
     else:
         with source.open("rb") as file:
-            kind = sniff(file.read(64))
+            kind = sniff(file.read(HEAD_BYTES))
         data = source.read_bytes() if kind in ("gif", "webp", "png") else b""
     if kind == "png":
         return any(name == b"acTL" for name, _ in exif.png_chunks(data))
@@ -108,7 +109,7 @@ def read_animation(source: Source) -> Animation:
         InputError: It is no animation, damaged, truncated or too large.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
-    kind = sniff(data[:64])
+    kind = sniff(data[:HEAD_BYTES])
     if kind == "gif":
         return _read_gif(data)
     if kind not in ("png", "webp"):

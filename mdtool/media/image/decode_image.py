@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mdtool.errors import InputError
+from mdtool.media.file_types import HEAD_BYTES, sniff
 from mdtool.media.image import exif_orientation
 from mdtool.media.image.image_file import (
     ImageTooLarge,
@@ -15,19 +16,12 @@ from mdtool.media.image.image_file import (
     check_size,
     orientation,
     pixel_bytes,
-    sniff,
 )
 from mdtool.media.image.libvips import failure, tolerant_jpeg, vips
 from mdtool.media.image.pillow import MAX_PIXELS, pillow
-from mdtool.media.sources.inputs import STILL_SUFFIXES
 from mdtool.memory import kept
 
 # fmt: off
-IMAGE_SUFFIXES = (
-    *sorted(STILL_SUFFIXES),
-    ".apng", ".bmp", ".dds", ".dib", ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
-    ".jpf", ".jpx", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga",
-)
 _MAGIC = {  # signature -> Pillow's name of the format
     b"BM": "BMP", b"P1": "PPM", b"P2": "PPM", b"P3": "PPM", b"P4": "PPM", b"P5": "PPM", b"P6": "PPM", b"Pf": "PPM",
     b"\0\0\0\x0cjP  ": "JPEG2000", b"\xff\x4f\xff\x51": "JPEG2000", b"DDS ": "DDS", b"8BPS": "PSD", b"qoif": "QOI",
@@ -36,7 +30,6 @@ _MAGIC = {  # signature -> Pillow's name of the format
 }
 # fmt: on
 JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
-HEAD_BYTES = 64
 SMALL_PIXELS = 1 << 19  # of an image that is decoded faster in this thread than in those of libvips
 MAX_VALUE = 1e30  # of a float pixel: the difference of two must be finite too
 

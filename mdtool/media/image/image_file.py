@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mdtool.errors import InputError
+from mdtool.media.file_types import HEAD_BYTES, sniff
 from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.icc_profile import to_srgb
 from mdtool.media.image.libvips import failure, reason, tolerant_jpeg, vips
@@ -122,34 +123,6 @@ class StillImage:
             alpha[where] = np.iinfo(alpha.dtype).max
 
 
-def sniff(head: bytes) -> str | None:
-    """Detect an image format by its signature.
-
-    Args:
-        head: The first 64 bytes of a file.
-
-    Returns:
-        "jpeg", "png", "gif", "webp", "tiff", "avif" or "heic"; None for anything else.
-    """
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "tiff"
-    if head[4:8] == b"ftyp":
-        brands = {head[8:12]} | {head[at : at + 4] for at in range(16, min(64, int.from_bytes(head[:4], "big")), 4)}
-        if brands & {b"avif", b"avis"}:
-            return "avif"
-        if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
-            return "heic"
-    return None
-
-
 def read_image(source: Source) -> StillImage:
     """Decode the still image in a file, or in the bytes of one.
 
@@ -158,7 +131,7 @@ def read_image(source: Source) -> StillImage:
             would not be redacted.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
-    kind = sniff(data[:64])
+    kind = sniff(data[:HEAD_BYTES])
     if not data:
         raise InputError("empty")
     if kind is None:

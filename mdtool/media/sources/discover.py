@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from mdtool.errors import InputError, NoInputFound, UsageError, read_error_message
 from mdtool.interruption import INTERRUPT_EVENT
+from mdtool.media.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_in_disguise
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.stdin import open_stdin
-from mdtool.media.image.decode_image import IMAGE_SUFFIXES
 from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.archive import ARCHIVE_SUFFIXES, is_archive, members
-from mdtool.media.sources.inputs import OUTPUT_MARKS, VIDEO_SUFFIXES, Input, note_left_out
+from mdtool.media.sources.inputs import OUTPUT_MARKS, Input, note_left_out
 from mdtool.media.sources.object_store import is_object, objects_below
 from mdtool.media.sources.patterns import MAGIC, Filter, Glob
 from mdtool.media.sources.shard import Shard
@@ -52,9 +52,9 @@ def discover(selection: Selection, should_stop: Callable[[], bool] = INTERRUPT_E
 
     Inputs are found lazily: memory holds the names of one folder at most, and the index of a zip. In folders, globs and
     archives, hidden files, outputs of this program, excluded files and all that is no image, video or archive are
-    skipped. Links to folders are followed only if they are named themselves. An archive is treated as a folder of
-    images. An input that is named itself, on the command line or in the list, is yielded whatever it is; names in the
-    list are literal paths, not globs.
+    skipped; in folders an image is known by its first bytes where its name does not tell. Links to folders are followed
+    only if they are named themselves. An archive is treated as a folder of images. An input that is named itself, on
+    the command line or in the list, is yielded whatever it is; names in the list are literal paths, not globs.
 
     A file is yielded once, even if named folders, globs and files overlap. Duplicates in the list, and links to files
     that are yielded too, are not detected.
@@ -222,7 +222,7 @@ def _walk(top: str, skipped: Container[str], descend: Callable[[str], bool]) -> 
         prefix = f"{folder}/" if folder else ""
         for name in files:
             relative = prefix + name
-            if _is_known(name, KNOWN_SUFFIXES) and os.path.join(root, relative) not in skipped:
+            if os.path.join(root, relative) not in skipped and _is_input(Path(top, relative)):
                 yield Input(Path(top, relative), Path(relative))
         for name in reversed(folders):
             relative = prefix + name
@@ -242,6 +242,10 @@ def _names_in(folder: str) -> tuple[list[str], list[str]]:
             elif not (entry.is_symlink() and os.path.isdir(entry.path)):
                 files.append(entry.name)
     return sorted(files), sorted(folders)
+
+
+def _is_input(path: Path) -> bool:
+    return _is_known(path.name, KNOWN_SUFFIXES) or (not path.stem.endswith(OUTPUT_MARKS) and is_image_in_disguise(path))
 
 
 def _is_known(name: str, suffixes: tuple[str, ...]) -> bool:

@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.errors import NoInputFound, UsageError, read_error_message
+from mdtool.media.file_types import IMAGE_SUFFIXES, MEDIA_SUFFIXES, is_image_in_disguise, sniff_file
 from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.object_store import is_object, objects_below
 from mdtool.media.sources.patterns import Glob
 from mdtool.network.urls import without_secrets
 
-# fmt: off
-STILL_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".asf", ".avi", ".dv", ".flv", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv",
-    ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
-})
-# fmt: on
 # Endings of output stems, which are skipped as inputs.
 OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn", ".unverified", ".incomplete", ".preview")
 State = tuple[int, int]  # of a file: see `file_state`
@@ -77,15 +71,43 @@ def file_state(source: Input) -> State | None:
     return (status.st_size, status.st_mtime_ns) if status else None
 
 
-def find_inputs(named: Sequence[str]) -> list[Input]:
+class LeftOut:
+    """Files in folders and globs that are no inputs, counted by the reason."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._examples: dict[str, str] = {}
+
+    def takes(self, path: Path) -> bool:
+        """Return whether a file is no input, and count it."""
+        reason = _reason_to_leave_out(path)
+        if reason:
+            self._counts[reason] = self._counts.get(reason, 0) + 1
+            self._examples.setdefault(reason, path.name)
+        return bool(reason)
+
+    def __str__(self) -> str:
+        """Return one line; "" if there is none."""
+        if not self._counts:
+            return ""
+        total = sum(self._counts.values())
+        reasons = (
+            f"{reason}: {count} ({self._examples[reason]}{', ...' * (count > 1)})"
+            for reason, count in self._counts.items()
+        )
+        return f"{total} {'file is' if total == 1 else 'files are'} left out: {', '.join(reasons)}"
+
+
+def find_inputs(named: Sequence[str], note: Callable[[str], object] | None = None) -> list[Input]:
     """Return the inputs that names stand for, each file once.
 
-    Hidden files and outputs of this program are skipped in folders and globs. A glob without a match is an input that
-    fails when it is opened, where other names have some: a mistyped one must not go unnoticed. A folder that can't be
-    read is an input with `failed` set.
+    In folders and globs an image is known by its first bytes where its name does not tell. Hidden files and outputs of
+    this program are left out there. A glob without a match is an input that fails when it is opened, where other names
+    have some: a mistyped one must not go unnoticed. A folder that can't be read is an input with `failed` set.
 
     Args:
         named: Files, folders (searched recursively), globs, URLs, cameras, or "-" alone for stdin.
+        note: Gets one line about the files that are left out, if there are some.
 
     Raises:
         UsageError: "-" among other names.
@@ -93,6 +115,7 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
     """
     found: dict[Path | Address, Input] = {}
     unmatched: list[Input] = []
+    left_out = LeftOut()
     if "-" in named and len(named) > 1:
         raise UsageError("-: standard input can't be mixed with other inputs")
     if list(named) == ["-"]:
@@ -107,9 +130,9 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
             continue
         path = Path(name)
         if os.path.isdir(path):
-            below: Iterator[Input] = _in_folder(path)
+            below: Iterator[Input] = _in_folder(path, left_out)
         elif glob.has_magic(name) and not os.path.lexists(path):
-            matches = list(_matches(name))
+            matches = list(_matches(name, left_out))
             unmatched += [] if matches else [Input(path, Path(path.name), name)]
             below = iter(matches)
         else:
@@ -117,15 +140,32 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         for source in below:
             found.setdefault(Path(os.path.abspath(source.path or "")), source)
     if not found:
-        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}{note_left_out(named)}")
+        told = f"; {left_out}" if str(left_out) else ""
+        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}{told}")
+    if note and (told := str(left_out)):
+        note(told)
     return [*found.values(), *unmatched]
 
 
-def _in_folder(folder: Path) -> Iterator[Input]:
+def _reason_to_leave_out(path: Path) -> str | None:
+    """Return why a file in a folder is no input; None if it is one."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        return "hidden"
+    if suffix in IMAGE_SUFFIXES and suffix not in MEDIA_SUFFIXES and sniff_file(path) is None:
+        return "images in a format that can't be written"
+    if suffix not in MEDIA_SUFFIXES and suffix not in IMAGE_SUFFIXES and not is_image_in_disguise(path):
+        return "not known as images or videos"
+    if path.stem.endswith(OUTPUT_MARKS):
+        return "incomplete outputs" if path.stem.endswith(".incomplete") else "outputs of earlier runs"
+    return None
+
+
+def _in_folder(folder: Path, left_out: LeftOut) -> Iterator[Input]:
     """Yield the media files below a folder, and the folders that can't be read."""
     unreadable: list[Input] = []
     for path in _walk(folder, unreadable):
-        if is_media_file(path):
+        if not left_out.takes(path):
             yield Input(path, path.relative_to(folder))
     yield from unreadable
 
@@ -149,10 +189,10 @@ def _walk(top: Path, unreadable: list[Input], enters: Callable[[str], bool] = la
         yield from (Path(at, name) for name in sorted(files))
 
 
-def _matches(pattern: str) -> Iterator[Input]:
+def _matches(pattern: str, left_out: LeftOut) -> Iterator[Input]:
     for name in sorted(glob.glob(pattern, recursive=True)):
         path = Path(name)
-        if os.path.isfile(path) and is_media_file(path):
+        if os.path.isfile(path) and not left_out.takes(path):
             yield Input(path, Path(path.name))
     pattern_parts, unreadable = Glob(pattern), list[Input]()
     if os.path.isdir(pattern_parts.folder):
@@ -181,4 +221,4 @@ def is_media_file(path: Path) -> bool:
 
 
 def _is_medium(path: Path) -> bool:
-    return not path.name.startswith(".") and path.suffix.lower() in STILL_SUFFIXES | VIDEO_SUFFIXES
+    return not path.name.startswith(".") and path.suffix.lower() in MEDIA_SUFFIXES

@@ -20,12 +20,13 @@ import numpy as np
 
 from mdtool.errors import InputError, read_error_message
 from mdtool.interruption import raise_if_interrupted
+from mdtool.media.file_types import HEAD_BYTES, IMAGE_SUFFIXES, JPEG_STREAMS, sniff, sniff_file
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.spool import spool
 from mdtool.media.files.stdin import check_stdin_piped
 from mdtool.media.image.animation import Animation, is_animated, read_animation
 from mdtool.media.image.decode_image import decode_image, is_image_header
-from mdtool.media.image.image_file import StillImage, read_image, sniff
+from mdtool.media.image.image_file import StillImage, read_image
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.archive import read_member
 from mdtool.media.sources.inputs import Input
@@ -34,8 +35,6 @@ from mdtool.media.sources.object_store import is_object, object_version, open_ob
 from mdtool.media.video.reader import VideoReader
 from mdtool.network.http_client import HttpClient, Limits, read_head
 
-HEAD_BYTES = 64
-JPEG_STREAMS = (".mjpeg", ".mjpg")
 HASH_CHUNK_BYTES = 1 << 20
 MAX_DOWNLOAD_BYTES = 256_000_000  # of an image
 IMAGE_LIMITS = Limits(silent=OPEN_SECONDS, seconds=300.0)
@@ -107,9 +106,28 @@ def open_media(source: Input, stack: ExitStack) -> Media:
     if source.path is None:
         return _from_stdin(stack)
     with _file_errors():
-        if sniff(_head(source.path)) and source.path.suffix.lower() not in JPEG_STREAMS:
+        head, suffix = _head(source.path), source.path.suffix.lower()
+        if sniff(head) and suffix not in JPEG_STREAMS:
             return _still_or_animated(source.path)
+        if is_image_header(head) and suffix in IMAGE_SUFFIXES:
+            raise InputError("an image in a format that can't be written; convert it to PNG first")
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
+
+
+def still_format(source: Input) -> str | None:
+    """Return the format of an image or animation as `sniff` does; None for anything else, and for what can't be read.
+
+    Of a URL only the first bytes are read.
+    """
+    if source.path and not source.member:
+        return sniff_file(source.path)
+    if source.address is None or source.address.is_real_time or source.address in _VIDEOS:
+        return None
+    try:
+        with _served(source.address) as (read, _):
+            return sniff(read(HEAD_BYTES))
+    except InputError:
+        return None
 
 
 def image_bytes(source: Input) -> bytes | None:

@@ -14,6 +14,7 @@ from mdtool.errors import OutputError
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.files.atomic_folder import atomic_folder
 from mdtool.media.files.spool import spool
+from mdtool.pipeline.findings_file import open_findings
 from mdtool.pipeline.work_folder import WorkFolder
 
 pytestmark = pytest.mark.posix("links, permissions, and paths to open files")
@@ -184,6 +185,16 @@ def test_nobody_may_read_an_output_who_may_not_read_its_source(
         assert stat.S_IMODE((tmp_path / ".out.png.part").stat().st_mode) == wanted
         file.commit()
     assert stat.S_IMODE(target.stat().st_mode) == wanted
+
+
+def test_nobody_may_read_findings_who_may_not_read_what_they_are_of(tmp_path: Path, victim: Path) -> None:
+    (tmp_path / "open").touch(0o644)
+    victim.chmod(0o600)
+    found = tmp_path / "found.jsonl"
+    with open_findings(str(found), False, [tmp_path / "open", victim, tmp_path / "gone"]) as file:
+        assert file
+        file.write("{}\n")
+    assert stat.S_IMODE(found.stat().st_mode) == 0o600
 
 
 def test_what_replaces_a_file_is_not_open_to_others(tmp_path: Path, victim: Path) -> None:

@@ -18,7 +18,7 @@ from mdtool.jobs.evals.data.parquet_pictures import (
     pictures_by_id,
 )
 from mdtool.jobs.evals.sample import Picture
-from mdtool.media.image.decode_image import IMAGE_SUFFIXES
+from mdtool.media.file_types import IMAGE_SUFFIXES
 
 QUESTIONS, PICTURES = "_instructions", "_images"  # how the folders of GQA end that `datasets` knows as two sets
 

@@ -584,6 +584,9 @@ def test_prompts_are_labels_whatever_the_model_calls_it() -> None:
             ("--policy", "family", "--action", "cut", "--min-seconds", "1"),
             "--action, --min-seconds: can't be used with",
         ),
+        pytest.param(
+            ("--policy", "/dev/zero"), "/dev/zero: is larger than any policy", marks=pytest.mark.posix("devices")
+        ),
         (("--policy", "familly"), "--policy familly: there is no such file or preset; did you mean 'family'?"),
         (("--policy", "zzz"), "presets: broadcast, family, workplace"),
         (("--policy", "."), "--policy .: can't be read: is a directory"),
@@ -599,6 +602,7 @@ def test_prompts_are_labels_whatever_the_model_calls_it() -> None:
         (("--prompt", "face", "--report", "-"), "--report -: a report can't go to stdout"),
         (("--prompt", "face", "--report", GROUP), "is an input of this command"),
         (("--prompt", "face", "--report", "x", "--findings", "./x"), "--report x: also another output"),
+        (("--prompt", "face", "--from-findings", "x", "--findings", "y"), "--findings y: would only copy those"),
         (("--prompt", "face", "--from-findings", "x", "--from", "3"), "--from and --to: can't be used with"),
         (("--prompt", "face", "--json", "-o", "-"), "only one of them can write to stdout"),
     ],

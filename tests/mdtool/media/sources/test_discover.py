@@ -240,6 +240,7 @@ def pack(path: Path, contents: dict[str, bytes]) -> None:
         for name, data in contents.items():
             (path.parent / "part").write_bytes(data)
             archive.add(path.parent / "part", name)
+    (path.parent / "part").unlink()
 
 
 @pytest.mark.parametrize("end", ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"])

@@ -11,10 +11,11 @@ from recipes.regions import Region
 from recipes.text_labels import (
     Colour,
     Pixels,
+    TakenPixels,
     contrast,
     label_positions,
     label_rect,
-    place_label,
+    paste_label,
     render_label,
     to_ascii,
 )
@@ -59,12 +60,12 @@ def draw(
     ]
     marked = np.array(pil_image)
     dots = [rect for item, rect in zip(found, rects, strict=True) if isinstance(item, Point)]
-    occupied: list[Pixels] = []
+    taken = TakenPixels(marked, avoided=dots)
     for item, colour, rect in zip(found, item_colours, rects, strict=True):
         if text := _legend(item):
             label_image = render_label(text, font_size, colour, contrast(colour))
             positions = _label_positions_by_dot if isinstance(item, Point) else label_positions
-            place_label(marked, label_image, positions(marked, label_image, rect), occupied, avoid=dots)
+            paste_label(marked, label_image, taken.take(positions(marked, label_image, rect)))
     return marked
 
 

@@ -19,10 +19,9 @@ from recipes.text_labels import (
     WHITE,
     Colour,
     Pixels,
-    first_free,
+    TakenPixels,
     label_positions,
     paste_label,
-    place_label,
     render_label,
     to_ascii,
 )
@@ -83,12 +82,12 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Regio
         for person in people:
             step(image, person, unit)
     faces, marks = [_around(image, person.face, 0) for person in people], [*_marks(image, people, unit)]
-    labels: list[Pixels] = []
-    for person in sorted(people, key=lambda each: each.track):  # fixed, so that labels don't jump between frames
-        _person_label(image, person, unit, labels=labels, avoid=[*faces, *marks])
-    occupied = [*faces, *labels]
+    taken = TakenPixels(image, avoided=[*faces, *marks])
+    in_order = sorted(people, key=lambda each: each.track)  # fixed, so that labels don't jump between frames
+    labels = [_person_label(image, person, unit, taken) for person in in_order]
+    taken = TakenPixels(image, taken=[*faces, *labels], avoided=marks)
     for target, tracks in reversed(targets_with_tracks):
-        _target_label(image, target, tracks, unit, occupied=occupied, avoid=marks)
+        _target_label(image, target, tracks, unit, taken=taken)
 
 
 @lru_cache(maxsize=1024)
@@ -227,38 +226,26 @@ def _marks(image: np.ndarray, people: Sequence[Gaze], unit: float) -> Iterator[P
         yield x - radius, y - radius, x + radius + 1, y + radius + 1
 
 
-def _person_label(
-    image: np.ndarray, person: Gaze, unit: float, *, labels: list[Pixels], avoid: Sequence[Pixels]
-) -> None:
-    """Label a person above the face, left-aligned with it, or where there is room; append the rectangle to `labels`."""
+def _person_label(image: np.ndarray, person: Gaze, unit: float, taken: TakenPixels) -> Pixels:
+    """Label a person above the face, left-aligned with it, or where there is room; return the label's rectangle."""
     text = [f"P{person.track}"]
     if person.in_frame is not None:
         text += ["head"] * (person.method == "head") + ["out"] * (not person.in_frame)
     label_image = render_label(" ".join(text), _font_size(unit), colour_of_track(person.track))
-    place_label(
-        image, label_image, label_positions(image, label_image, _around(image, person.face, 0)), labels, avoid=avoid
-    )
+    rect = taken.take(label_positions(image, label_image, _around(image, person.face, 0)))
+    paste_label(image, label_image, rect)
+    return rect
 
 
-def _target_label(
-    image: np.ndarray,
-    target: Region,
-    tracks: Sequence[int],
-    unit: float,
-    *,
-    occupied: list[Pixels],
-    avoid: Sequence[Pixels],
-) -> None:
-    """Label a named target next to its box, if a rectangle is free; append that to `occupied`."""
+def _target_label(image: np.ndarray, target: Region, tracks: Sequence[int], unit: float, *, taken: TakenPixels) -> None:
+    """Label a named target next to its box, if a rectangle is free."""
     text = to_ascii(target.label)[:MAX_NAME_LENGTH]
     if not text:
         return
     label_image = render_label(text, _font_size(unit), _target_colour(tracks))
-    rects = label_positions(image, label_image, _around(image, target, 0))
-    if rect := first_free(rects, [*occupied, *avoid]) or first_free(rects, occupied):
+    if rect := taken.take_free(label_positions(image, label_image, _around(image, target, 0))):
         paste_label(image, label_image, rect)
         _draw_frame(image, rect, BLACK, _width(TARGET_RIM * unit))
-        occupied.append(rect)
 
 
 def _around(image: np.ndarray, box: Region, extra: int) -> Pixels:

@@ -1,7 +1,7 @@
 """Text labels on a solid background: rendered once with Pillow, cached, and pasted onto frames."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -41,47 +41,36 @@ def paste_label(image: np.ndarray, label_image: np.ndarray, rect: Pixels) -> Non
 
 
 class TakenPixels:
-    """The pixels of an image that labels have taken; each look-up costs the same however many labels there are."""
+    """The pixels of an image that labels have taken, and those that they avoid where there is room.
 
-    def __init__(self, image: np.ndarray) -> None:
-        self._taken = np.zeros(image.shape[:2], bool)
+    Each look-up costs the same however many there are.
+    """
+
+    def __init__(self, image: np.ndarray, taken: Iterable[Pixels] = (), avoided: Iterable[Pixels] = ()) -> None:
+        """Begin with the rectangles that are taken, and those to avoid."""
+        self._taken, self._avoided = (np.zeros(image.shape[:2], bool) for _ in range(2))
+        for pixels, rects in ((self._taken, taken), (self._avoided, avoided)):
+            for rect in rects:
+                _part(pixels, rect)[...] = True
 
     def take(self, rects: Sequence[Pixels]) -> Pixels:
-        """Take the first free rectangle of those given, all within the image, or the first one if none is free."""
-        x0, y0, x1, y1 = rect = next((rect for rect in rects if self._is_free(rect)), rects[0])
-        self._taken[y0:y1, x0:x1] = True
+        """Take the first free rectangle of those given, best first, or the first one if none is free."""
+        rect = self.take_free(rects) or rects[0]
+        _part(self._taken, rect)[...] = True
         return rect
 
-    def _is_free(self, rect: Pixels) -> bool:
-        x0, y0, x1, y1 = rect
-        return not self._taken[y0:y1, x0:x1].any()
+    def take_free(self, rects: Sequence[Pixels]) -> Pixels | None:
+        """Take the first free rectangle of those given, best first; None if none is free."""
+        free = [rect for rect in rects if not _part(self._taken, rect).any()]
+        rect = next((rect for rect in free if not _part(self._avoided, rect).any()), free[0] if free else None)
+        if rect:
+            _part(self._taken, rect)[...] = True
+        return rect
 
 
-def place_label(
-    image: np.ndarray,
-    label_image: np.ndarray,
-    rects: Sequence[Pixels],
-    occupied: list[Pixels],
-    *,
-    avoid: Sequence[Pixels] = (),
-) -> None:
-    """Paste a label into the first free rectangle, or into the first one if none is free.
-
-    Args:
-        image: HxWx3, uint8; changed in place.
-        label_image: The label.
-        rects: Possible rectangles, best first.
-        occupied: Rectangles to keep clear; the chosen one is appended.
-        avoid: Rectangles to keep clear too, where another free one is left.
-    """
-    rect = first_free(rects, [*occupied, *avoid]) or first_free(rects, occupied) or rects[0]
-    paste_label(image, label_image, rect)
-    occupied.append(rect)
-
-
-def first_free(rects: Sequence[Pixels], occupied: Sequence[Pixels]) -> Pixels | None:
-    """Return the first rectangle that overlaps no occupied one; None if there is none."""
-    return next((rect for rect in rects if not any(_overlap(rect, other) for other in occupied)), None)
+def _part(pixels: np.ndarray, rect: Pixels) -> np.ndarray:
+    x0, y0, x1, y1 = (max(0, side) for side in rect)
+    return pixels[y0:y1, x0:x1]
 
 
 def label_rect(image: np.ndarray, label_image: np.ndarray, left: int, bottom: int) -> Pixels:
@@ -101,10 +90,6 @@ def label_positions(image: np.ndarray, label_image: np.ndarray, box: Pixels) -> 
         *((x0, y0 + label_height), (x0, y1)),
     )
     return [label_rect(image, label_image, *corner) for corner in corners]
-
-
-def _overlap(a: Pixels, b: Pixels) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def contrast(colour: Colour) -> Colour:

@@ -15,6 +15,7 @@ from mdtool.network.urls import without_secrets
 
 # Endings of output stems, which are skipped as inputs.
 OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn", ".unverified", ".incomplete", ".preview")
+HIDDEN = "hidden"  # why a file or folder is left out
 State = tuple[int, int]  # of a file: see `file_state`
 
 
@@ -82,9 +83,13 @@ class LeftOut:
         """Return whether a file is no input, and count it."""
         reason = _reason_to_leave_out(path)
         if reason:
-            self._counts[reason] = self._counts.get(reason, 0) + 1
-            self._examples.setdefault(reason, path.name)
+            self.add(reason, path.name)
         return bool(reason)
+
+    def add(self, reason: str, name: str) -> None:
+        """Count one."""
+        self._counts[reason] = self._counts.get(reason, 0) + 1
+        self._examples.setdefault(reason, name)
 
     def __str__(self) -> str:
         """Return one line; "" if there is none."""
@@ -140,8 +145,7 @@ def find_inputs(named: Sequence[str], note: Callable[[str], object] | None = Non
         for source in below:
             found.setdefault(Path(os.path.abspath(source.path or "")), source)
     if not found:
-        told = f"; {left_out}" if str(left_out) else ""
-        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}{told}")
+        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}{note_left_out(named)}")
     if note and (told := str(left_out)):
         note(told)
     return [*found.values(), *unmatched]
@@ -151,7 +155,7 @@ def _reason_to_leave_out(path: Path) -> str | None:
     """Return why a file in a folder is no input; None if it is one."""
     suffix = path.suffix.lower()
     if path.name.startswith("."):
-        return "hidden"
+        return HIDDEN
     if suffix in IMAGE_SUFFIXES and suffix not in MEDIA_SUFFIXES and sniff_file(path) is None:
         return "images in a format that can't be written"
     if suffix not in MEDIA_SUFFIXES and suffix not in IMAGE_SUFFIXES and not is_image_in_disguise(path):
@@ -164,19 +168,25 @@ def _reason_to_leave_out(path: Path) -> str | None:
 def _in_folder(folder: Path, left_out: LeftOut) -> Iterator[Input]:
     """Yield the media files below a folder, and the folders that can't be read."""
     unreadable: list[Input] = []
-    for path in _walk(folder, unreadable):
+    for path in _walk(folder, unreadable, left_out=left_out):
         if not left_out.takes(path):
             yield Input(path, path.relative_to(folder))
     yield from unreadable
 
 
-def _walk(top: Path, unreadable: list[Input], enters: Callable[[str], bool] = lambda folder: True) -> Iterator[Path]:
+def _walk(
+    top: Path,
+    unreadable: list[Input],
+    enters: Callable[[str], bool] = lambda folder: True,
+    left_out: LeftOut | None = None,
+) -> Iterator[Path]:
     """Yield the files below a folder. Symbolic links to folders are not followed, as they may form loops.
 
     Args:
         top: The folder.
         unreadable: Takes the folders that can't be read.
         enters: Whether to enter a folder, given relative to `top`.
+        left_out: Counts hidden folders.
     """
 
     def note(error: OSError) -> None:
@@ -185,6 +195,9 @@ def _walk(top: Path, unreadable: list[Input], enters: Callable[[str], bool] = la
 
     for at, folders, files in os.walk(top, onerror=note):
         below = Path(at).relative_to(top)
+        for name in sorted(folders):
+            if left_out and name.startswith("."):
+                left_out.add(HIDDEN, f"{name}/")
         folders[:] = sorted(name for name in folders if not name.startswith(".") and enters((below / name).as_posix()))
         yield from (Path(at, name) for name in sorted(files))
 
@@ -202,17 +215,16 @@ def _matches(pattern: str, left_out: LeftOut) -> Iterator[Input]:
 
 
 def note_left_out(named: Sequence[str]) -> str:
-    """Return what is added to an error about names without an input, if outputs of this program are there."""
+    """Return what is added to an error about names without an input, if there are files that are none."""
+    left_out = LeftOut()
     for name in named:
         if os.path.isdir(name):
-            paths: Iterator[Path] = _walk(Path(name), [])
+            paths: Iterator[Path] = _walk(Path(name), [], left_out=left_out)
         else:
             paths = map(Path, glob.iglob(name, recursive=True)) if not parse_address(name) else iter(())
         for path in paths:
-            if _is_medium(path) and path.stem.endswith(OUTPUT_MARKS):
-                kind = "incomplete outputs" if path.stem.endswith(".incomplete") else "outputs of earlier runs"
-                return f"; {kind}, such as {path.name}, are left out, unless they are named themselves"
-    return ""
+            left_out.takes(path)
+    return f"; {left_out}; one that is named itself is not left out" if str(left_out) else ""
 
 
 def is_media_file(path: Path) -> bool:

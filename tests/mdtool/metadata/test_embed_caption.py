@@ -15,8 +15,8 @@ from make_images import camera_exif, encode_image, icc, noise, smooth, xmp
 from PIL import Image, IptcImagePlugin
 
 from mdtool.errors import InputError, OutputError
+from mdtool.media.file_types import sniff
 from mdtool.media.image.exif import jpeg_with_iptc, png_chunk, png_chunks, riff_chunks
-from mdtool.media.image.image_file import sniff
 from mdtool.metadata.containers import CONTAINERS
 from mdtool.metadata.embed_caption import embed_caption
 

@@ -13,7 +13,10 @@ from http_server import CHAT, SECONDS, Served, raw_request, served
 LONG = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3000, "temperature": 0}
 PROMPT = LONG | {"messages": [{"role": "user", "content": "a " * 2000}]}  # half of the context
 MOONDREAM = {"model": "qwen3-vl", "question": "a", "settings": {"max_tokens": 3000, "temperature": 0}}
-OLLAMA = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}], "options": {"num_predict": 3000}}
+OLLAMA = {
+    "model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}],
+    "options": {"num_predict": 3000, "temperature": 0},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,10 @@ from PIL import Image, ImageOps, PngImagePlugin
 from PIL.JpegImagePlugin import get_sampling
 
 from mdtool.errors import InputError
+from mdtool.media.file_types import sniff
 from mdtool.media.image.exif import Metadata, sanitize_exif, sanitize_xmp
 from mdtool.media.image.image_encoder import write_image
-from mdtool.media.image.image_file import StillImage, read_image, sniff
+from mdtool.media.image.image_file import StillImage, read_image
 
 BOX = (slice(8, 20), slice(10, 30))
 

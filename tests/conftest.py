@@ -20,6 +20,14 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
+@pytest.fixture(scope="session")
+def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen3-VL whose answers end only where something ends them."""
+    from answering_qwen import write_answering
+
+    return write_answering(tmp_path_factory.mktemp("endless"), ["and ", "on "], endless=True)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
         import torch

@@ -18,13 +18,17 @@ def write_answering(folder: Path, answer: Sequence[str], *, endless: bool = Fals
     Args:
         folder: An empty folder.
         answer: Pieces of text, each of which becomes a token; at most twelve.
-        endless: Begin anew after the last one, rather than end.
+        endless: Begin anew after the last one, rather than end, in a context that has room for hours of it.
 
     Returns:
         The folder.
     """
     for path in FOLDER.glob("*config.json"):
         shutil.copy(path, folder)
+    if endless:
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"]["max_position_embeddings"] = 100_000_000
+        (folder / "config.json").write_text(json.dumps(config))
     tokenizer = json.loads((FOLDER / "tokenizer.json").read_text())
     plain = [token for token in tokenizer["added_tokens"] if not token["special"]]
     ids = []

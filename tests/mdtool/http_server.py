@@ -33,9 +33,14 @@ SECONDS = 120  # more than anything here takes on a busy machine; what hangs fai
 CPU = ComputeConfig("cpu")
 
 POCKET = {"pocket": ServedModel("pocket", CPU)}
-CHAT = {"qwen3-vl": ServedModel(str(GOLDEN / "qwen3-vl"), CPU)}  # random weights: it never stops by itself
+CHAT = {"qwen3-vl": ServedModel(str(GOLDEN / "qwen3-vl"), CPU)}
 
 MOONDREAM = {"moondream2": ServedModel(str(GOLDEN / "moondream2"), CPU)}
+
+
+def endless(folder: Path) -> dict[str, ServedModel]:
+    """Return what serves the model of the fixture `endless_model` under the name "qwen3-vl"."""
+    return {"qwen3-vl": ServedModel(str(folder), CPU)}
 
 
 @dataclass

@@ -174,14 +174,9 @@ def test_a_conversation_on_a_terminal(cats: Path) -> None:
         assert "Traceback" not in terminal.shown
 
 
-@pytest.fixture(scope="module")
-def talkative(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_answering(tmp_path_factory.mktemp("talkative"), ["and ", "on "], endless=True)
-
-
 @pytest.mark.posix("pseudo terminals")
-def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on(talkative: Path) -> None:
-    with Terminal("chat", A, "--model", talkative, "--max-tokens", "100000", "--context", "200000") as terminal:
+def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on(endless_model: Path) -> None:
+    with Terminal("chat", A, "--model", endless_model, "--max-tokens", "1000000", "--context", "2000000") as terminal:
         terminal.wait_for(PROMPT)
         terminal.type("tell me more\n")
         terminal.wait_for("and on ")

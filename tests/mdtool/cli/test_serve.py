@@ -17,14 +17,14 @@ from typing import Any
 import httpx
 import pytest
 from cli_runner import COMMAND, ROOT, SECONDS, run
+from http_server import raw_request
 
 from mdtool.errors import ExitCode
 
 SCENE = ROOT / "sample_media" / "scenes" / "one.png"
-CHAT = str(ROOT / "tests" / "golden" / "qwen3-vl")
-LONG_TOKENS = 1000  # half a second of work on a fast machine
-LONG = {"messages": [{"role": "user", "content": "a"}], "max_tokens": LONG_TOKENS, "temperature": 0}
-ENDLESS = LONG | {"max_tokens": 4000}  # after "a" the random weights never choose the end
+TOKENS = 100
+SHORT = {"messages": [{"role": "user", "content": "a"}], "max_tokens": TOKENS}
+ENDLESS = SHORT | {"max_tokens": 1_000_000}
 CHAT_PATH = "/v1/chat/completions"
 
 pytestmark = pytest.mark.posix("signals")
@@ -112,28 +112,29 @@ def test_without_a_model_that_answers_only_faces_are_found(tmp_path: Path) -> No
         assert server.lines[1:] == [f"mdtool: serving centerface on {server.url}\n"]
 
 
-def test_a_signal_under_load_loses_no_accepted_request() -> None:
-    with serving("--model", CHAT, "--batch", "2", "--queue", "32") as server:
-        assert server.post(CHAT_PATH, LONG | {"max_tokens": 1}).status_code == 200  # loads the model
-        streams = [in_background(lambda: server.post(CHAT_PATH, LONG | {"stream": True})) for _ in range(3)]
-        whole = [in_background(lambda: server.post(CHAT_PATH, LONG)) for _ in range(3)]
-        server.wait_for(lambda: server.metric("num_requests_running") + server.metric("num_requests_waiting") == 6)
-        server.process.send_signal(signal.SIGTERM)
-        server.wait_for(lambda: httpx.get(f"{server.url}/ready").status_code == 503)
-        refused = server.post(CHAT_PATH, LONG)
-        assert refused.status_code == 503
-        assert refused.headers["retry-after"]
+def test_a_signal_under_load_loses_no_accepted_request(endless_model: Path) -> None:
+    with serving("--model", str(endless_model), "--batch", "1", "--queue", "32") as server:
+        with raw_request(int(server.url.rpartition(":")[2]), CHAT_PATH, ENDLESS):  # the others wait for its end
+            server.wait_for(lambda: server.metric("num_requests_running") == 1)
+            streams = [in_background(lambda: server.post(CHAT_PATH, SHORT | {"stream": True})) for _ in range(3)]
+            whole = [in_background(lambda: server.post(CHAT_PATH, SHORT)) for _ in range(3)]
+            server.wait_for(lambda: server.metric("num_requests_waiting") == 6)
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for(lambda: httpx.get(f"{server.url}/ready").status_code == 503)
+            refused = server.post(CHAT_PATH, SHORT)
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"]
         assert server.process.wait(SECONDS) == ExitCode.OK
         for thread, results in [*streams, *whole]:
             thread.join(SECONDS)
             assert results[0].status_code == 200
         assert all(results[0].text.rstrip().endswith("data: [DONE]") for _, results in streams)
-        assert all(results[0].json()["usage"]["completion_tokens"] == LONG_TOKENS for _, results in whole)
+        assert all(results[0].json()["usage"]["completion_tokens"] == TOKENS for _, results in whole)
 
 
 @pytest.mark.slow
-def test_what_takes_longer_than_the_drain_is_cut_off_and_counted() -> None:
-    with serving("--model", CHAT, "--drain", "0.1s") as server:
+def test_what_takes_longer_than_the_drain_is_cut_off_and_counted(endless_model: Path) -> None:
+    with serving("--model", str(endless_model), "--drain", "0.1s") as server:
         thread, results = in_background(lambda: server.post(CHAT_PATH, ENDLESS))
         server.wait_for(lambda: server.metric("num_requests_running") == 1)
         assert server.end() == ExitCode.SOME_FAILED
@@ -144,8 +145,8 @@ def test_what_takes_longer_than_the_drain_is_cut_off_and_counted() -> None:
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
-def test_a_second_signal_ends_at_once(number: int) -> None:
-    with serving("--model", CHAT) as server:
+def test_a_second_signal_ends_at_once(number: int, endless_model: Path) -> None:
+    with serving("--model", str(endless_model)) as server:
         thread, _ = in_background(lambda: server.post(CHAT_PATH, ENDLESS))
         server.wait_for(lambda: server.metric("num_requests_running") == 1)
         server.process.send_signal(number)

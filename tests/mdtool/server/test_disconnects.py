@@ -4,24 +4,26 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from http_server import CHAT, SECONDS, Served, raw_request, served
+from http_server import SECONDS, Served, endless, raw_request, served
 
-# After "a" the random weights never choose the end. How soon a cancelled one is noticed is measured by `bench serve`.
-LONG = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3000, "temperature": 0}
-PROMPT = LONG | {"messages": [{"role": "user", "content": "a " * 2000}]}  # half of the context
-MOONDREAM = {"model": "qwen3-vl", "question": "a", "settings": {"max_tokens": 3000, "temperature": 0}}
+# How soon a cancelled one is noticed is measured by `bench serve`.
+TOKENS = 1_000_000
+LONG = {"model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}], "max_tokens": TOKENS}
+PROMPT = LONG | {"messages": [{"role": "user", "content": "a " * 2000}]}
+MOONDREAM = {"model": "qwen3-vl", "question": "a", "settings": {"max_tokens": TOKENS}}
 OLLAMA = {
     "model": "qwen3-vl", "messages": [{"role": "user", "content": "a"}],
-    "options": {"num_predict": 3000, "temperature": 0},
+    "options": {"num_predict": TOKENS},
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Served]:
-    with served(CHAT, batch=1) as running:
+def server(endless_model: Path) -> Iterator[Served]:
+    with served(endless(endless_model), batch=1) as running:
         running.post("/v1/chat/completions", LONG | {"max_tokens": 1})  # loads the model
         yield running
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 from axe_core_python.base import AXE_SCRIPT
 from chromium import EXECUTABLE, Chromium, chromium
 from fake_hub import MIB, Hub, serve_hub
-from http_server import CHAT, CPU, GOLDEN, POCKET, SCENES, SECONDS, Served, raw_request, served
+from http_server import CPU, GOLDEN, POCKET, SCENES, SECONDS, Served, endless, raw_request, served
 from PIL import Image
 
 from mdtool.server.media_jobs import MediaJob, Outcome
@@ -358,13 +358,10 @@ def test_a_video_that_is_stopped_leaves_no_job(page: Any, server: Served) -> Non
     until(page, "document.getElementById('status').textContent === 'Stopped.'")
 
 
-def test_the_place_in_the_queue_is_told(browser: Any) -> None:
-    with served(CHAT, batch=1) as server, opened(browser, server.url) as page:
-        # After "a" the random weights never choose the end; four, since one could end before the page asks.
-        endless = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 4000, "temperature": 0, "stream": True}
-        with ExitStack() as stack:
-            for _ in range(4):
-                stack.enter_context(raw_request(server.port, "/v1/chat/completions", endless))
+def test_the_place_in_the_queue_is_told(browser: Any, endless_model: Path) -> None:
+    with served(endless(endless_model), batch=1) as server, opened(browser, server.url) as page:
+        other = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1_000_000, "stream": True}
+        with raw_request(server.port, "/v1/chat/completions", other):
             wait_until(lambda: server.service.engine.running)
             page.fill("#question", "And now?")
             page.press("#question", "Enter")

@@ -22,7 +22,11 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 # Of what commands that write copies take from a folder by its name alone. HEIC can't be written: it fails by name.
-MEDIA_SUFFIXES = VIDEO_SUFFIXES | {".heic", ".heif"} | {one for known in STILL_SUFFIXES.values() for one in known}
+MEDIA_SUFFIXES = (
+    VIDEO_SUFFIXES
+    | {one for known in STILL_SUFFIXES.values() for one in known}
+    | {".heic", ".heif", ".hif", ".jfif", ".jpe", ".mpo"}
+)
 JPEG_STREAMS = (".mjpeg", ".mjpg")  # videos of JPEG images one after another, whose first bytes are those of a photo
 UNFINISHED = (".crdownload", ".download", ".filepart", ".part", ".partial", ".tmp")  # what is still copied to a folder
 
@@ -66,7 +70,7 @@ def sniff_file(path: Path) -> str | None:
         return None
 
 
-def is_image_in_disguise(path: Path) -> bool:
+def is_image_by_content(path: Path) -> bool:
     """Return whether a file with no ending, or with one of no known type, is an image by its first bytes.
 
     TIFF is no sign of one behind an unknown ending: raw files of cameras begin so.

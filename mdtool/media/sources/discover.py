@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mdtool.errors import InputError, NoInputFound, UsageError, read_error_message
 from mdtool.interruption import INTERRUPT_EVENT
-from mdtool.media.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_in_disguise
+from mdtool.media.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_by_content
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.stdin import open_stdin
 from mdtool.media.sources.address import Address, parse_address
@@ -245,7 +245,7 @@ def _names_in(folder: str) -> tuple[list[str], list[str]]:
 
 
 def _is_input(path: Path) -> bool:
-    return _is_known(path.name, KNOWN_SUFFIXES) or (not path.stem.endswith(OUTPUT_MARKS) and is_image_in_disguise(path))
+    return _is_known(path.name, KNOWN_SUFFIXES) or (not path.stem.endswith(OUTPUT_MARKS) and is_image_by_content(path))
 
 
 def _is_known(name: str, suffixes: tuple[str, ...]) -> bool:

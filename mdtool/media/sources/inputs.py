@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.errors import NoInputFound, UsageError, read_error_message
-from mdtool.media.file_types import IMAGE_SUFFIXES, MEDIA_SUFFIXES, is_image_in_disguise, sniff_file
+from mdtool.media.file_types import IMAGE_SUFFIXES, MEDIA_SUFFIXES, is_image_by_content, sniff_file
 from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.object_store import is_object, objects_below
 from mdtool.media.sources.patterns import Glob
@@ -15,7 +15,7 @@ from mdtool.network.urls import without_secrets
 
 # Endings of output stems, which are skipped as inputs.
 OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn", ".unverified", ".incomplete", ".preview")
-HIDDEN = "hidden"  # why a file or folder is left out
+HIDDEN, UNKNOWN = "hidden", "not known as images or videos"  # why something is left out
 State = tuple[int, int]  # of a file: see `file_state`
 
 
@@ -128,8 +128,11 @@ def find_inputs(named: Sequence[str], note: Callable[[str], object] | None = Non
     for name in named:
         if address := parse_address(name):
             if is_object(address) and not is_media_file(Path(name)):
-                below_prefix = ((one, path) for one, path in objects_below(address) if is_media_file(path))
-                found |= {one: Input(None, path, str(one), one) for one, path in below_prefix}
+                for one, path in objects_below(address):
+                    if is_media_file(path):
+                        found[one] = Input(None, path, str(one), one)
+                    else:
+                        left_out.add(_kind_of_output(path) or UNKNOWN, path.name)
             else:
                 found[address] = Input(None, address.file_name, name, address)
             continue
@@ -158,11 +161,16 @@ def _reason_to_leave_out(path: Path) -> str | None:
         return HIDDEN
     if suffix in IMAGE_SUFFIXES and suffix not in MEDIA_SUFFIXES and sniff_file(path) is None:
         return "images in a format that can't be written"
-    if suffix not in MEDIA_SUFFIXES and suffix not in IMAGE_SUFFIXES and not is_image_in_disguise(path):
-        return "not known as images or videos"
-    if path.stem.endswith(OUTPUT_MARKS):
-        return "incomplete outputs" if path.stem.endswith(".incomplete") else "outputs of earlier runs"
-    return None
+    if suffix not in MEDIA_SUFFIXES and suffix not in IMAGE_SUFFIXES and not is_image_by_content(path):
+        return UNKNOWN
+    return _kind_of_output(path)
+
+
+def _kind_of_output(path: Path) -> str | None:
+    """Return which output of this program a file is by its name; None if it is none."""
+    if path.stem.endswith(".incomplete"):
+        return "incomplete outputs"
+    return "outputs of earlier runs" if path.stem.endswith(OUTPUT_MARKS) else None
 
 
 def _in_folder(folder: Path, left_out: LeftOut) -> Iterator[Input]:
@@ -229,8 +237,5 @@ def note_left_out(named: Sequence[str]) -> str:
 
 def is_media_file(path: Path) -> bool:
     """Return whether a path has the suffix of a medium and is neither hidden nor an output of this program."""
-    return _is_medium(path) and not path.stem.endswith(OUTPUT_MARKS)
-
-
-def _is_medium(path: Path) -> bool:
-    return not path.name.startswith(".") and path.suffix.lower() in MEDIA_SUFFIXES
+    is_known = path.suffix.lower() in MEDIA_SUFFIXES
+    return is_known and not path.name.startswith(".") and _kind_of_output(path) is None

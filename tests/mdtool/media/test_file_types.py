@@ -13,7 +13,7 @@ from loopback_server import serve_loopback
 from make_images import encode_image, smooth
 from PIL import Image
 
-from mdtool.media.file_types import is_image_in_disguise, sniff_file, suffix_for
+from mdtool.media.file_types import is_image_by_content, sniff_file, suffix_for
 
 PORTRAIT = ROOT / "sample_media/portrait.jpg"
 REDACT = ("redact", "--model", "centerface")
@@ -141,7 +141,7 @@ def test_recorded_findings_are_of_the_same_files(photos: Path, tmp_path: Path) -
 )
 def test_what_is_taken_by_its_content(name: str, kind: str, is_image: bool, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(encode_image(smooth(), kind))
-    assert is_image_in_disguise(tmp_path / name) == is_image
+    assert is_image_by_content(tmp_path / name) == is_image
 
 
 def test_what_can_not_be_read_is_no_image(tmp_path: Path) -> None:

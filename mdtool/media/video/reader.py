@@ -37,6 +37,10 @@ CONTAINERS = (
 # drops the error of a packet if others' frames came with it: damage would be told in one run, and not in the next.
 DECODER_THREADS = 1
 
+# Codecs whose decoder begins at any picture, and shows grey for what it is predicted from: frames before the first
+# keyframe are damaged, where other decoders give none.
+WITHOUT_KEYFRAME = ("flv1", "h263", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2")
+
 MAX_BEFORE_SPLICE = 2  # packets before a splice, of which the demuxer takes one for corrupt
 
 
@@ -310,7 +314,9 @@ class _Decoder:
         self.count = 0
         self.packets = 0
         self.rejected = 0
-        self.lost = LostPackets(stream.codec_context.codec.canonical_name)
+        codec = stream.codec_context.codec.canonical_name
+        self.lost = LostPackets(codec)
+        self.has_begun = codec not in WITHOUT_KEYFRAME
         self.last: int | None = None
         self.matrix: bytes | None = None
         self.step = max(1, round(1 / ((frame_rate(stream) or 30) * stream.time_base)))
@@ -361,7 +367,8 @@ class _Decoder:
         if packet is None:
             self.damage.packets += max(0, self.lost.count - self.rejected)
         for image in images:
-            yield self._frame(image, corrupt=is_corrupt or image.is_corrupt)
+            self.has_begun |= bool(image.key_frame)
+            yield self._frame(image, corrupt=is_corrupt or image.is_corrupt or not self.has_begun)
 
     def _frame(self, image: av.VideoFrame, corrupt: bool) -> Frame:
         self.damage.frames += corrupt

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cli_runner import FAST_ENCODING, redact
 from make_media import TICKS, add_video, frames_of, mux, overwrite_packet, packets_of
+from make_pictures import picture, write
 
 from mdtool.media.video.reader import VideoReader
 
@@ -68,3 +69,23 @@ def test_a_damaged_picture_is_masked_whole(tmp_path: Path) -> None:
     assert "damaged frames: 1" in outcome.err
     brightest = [frame.to_ndarray(format="gray").max() for frame in frames_of(tmp_path / "out.incomplete.mkv")]
     assert [number for number, grey in enumerate(brightest) if grey < 30] == [FRAMES - 2]  # a B picture
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("mpeg4", ".avi"), ("mpeg4", ".mp4"), ("flv1", ".flv"), ("msmpeg4", ".avi"), ("wmv2", ".asf")]
+)
+def test_what_is_predicted_from_a_keyframe_that_was_cut_off_is_masked(codec: str, suffix: str, tmp_path: Path) -> None:
+    """Its decoders show grey for that keyframe, and in it whatever moves."""
+    whole, cut, out = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}", tmp_path / "out.mkv"
+    write(whole, codec, "yuv420p", [picture(number) for number in range(24)], {"g": "12"})
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in packets[1:]:
+            packet.stream = stream
+            container.mux(packet)
+    assert told(whole) == ""
+    assert told(cut) == "damaged frames: 11"
+    assert redact(cut, "-o", out, "--style", "solid", *FAST_ENCODING).code == 1
+    pictures = frames_of(tmp_path / "out.incomplete.mkv")
+    assert [frame.to_ndarray(format="gray").max() < 24 for frame in pictures] == [True] * 11 + [False] * 12

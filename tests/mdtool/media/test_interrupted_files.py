@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from cli_runner import run
+from cli_runner import reset_signal_handlers, run
 from make_media import SAMPLES
 
 from mdtool.interruption import INTERRUPT_EVENT, interrupt
@@ -80,8 +80,9 @@ def test_interrupted_at_every_line(tmp_path: Path, overwrite: bool) -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_interrupted_before_the_command(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", START.replace("SIG)", f"{name})")], capture_output=True, text=True, timeout=60
-    )
+        [sys.executable, "-c", START.replace("SIG)", f"{name})")],
+        capture_output=True, text=True, timeout=60, preexec_fn=reset_signal_handlers,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "mdtool: interrupted\n")
 
 

@@ -506,14 +506,16 @@ def test_a_cancelled_request_frees_its_place(stage: str, how: str) -> None:
 
 
 def test_requests_of_an_event_loop_that_ended_are_cancelled() -> None:
-    with gated() as (loop, _):
+    with gated() as (loop, model):
         kept: list[Running] = []
 
         async def leave() -> None:
+            model.may_step.clear()
             kept.append(loop.submit(on("gated", 0, partial(caption, generation=LONG))))
-            await until(lambda: kept[0].timings.prefilled)
+            await until(model.stepping.is_set)
 
         run(leave)
+        model.may_step.set()
 
         async def work() -> None:
             await until(lambda: loop.counters.cancelled)
@@ -586,12 +588,16 @@ def test_draining_finishes_what_was_accepted() -> None:
 
 
 def test_closing_ends_what_runs() -> None:
-    with gated(batch=1) as (loop, _):
+    with gated(batch=1) as (loop, model):
 
         async def work() -> None:
+            model.may_step.clear()
             running = [loop.submit(on("gated", seed, partial(caption, generation=LONG))) for seed in range(3)]
-            await until(lambda: running[0].timings.prefilled)
-            await asyncio.to_thread(loop.close)
+            await until(model.stepping.is_set)
+            closing = asyncio.create_task(asyncio.to_thread(loop.close))
+            await until(lambda: loop.draining)
+            model.may_step.set()
+            await closing
             for each in running:
                 assert isinstance(error_of(await last_event(each)), EngineStopped)
 

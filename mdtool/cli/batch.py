@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
 def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     """Return the inputs that the command line selects. Raises UsageError if there are none, or for a bad list."""
     from mdtool.cli.values import parsed
+    from mdtool.media.file_types import UNFINISHED
     from mdtool.media.sources.discover import Selection
     from mdtool.media.sources.shard import parse_shard
 
@@ -38,7 +39,8 @@ def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     shard = parsed("--shard", parse_shard, batch.shard)
     if shard and batch.watch:
         raise UsageError("--shard: ends, and --watch does not; leave one of them out")
-    return Selection(named, files_from, batch.null, batch.include, batch.exclude, shard)
+    unfinished = [f"*{suffix}" for suffix in UNFINISHED] if batch.watch else []
+    return Selection(named, files_from, batch.null, batch.include, [*batch.exclude, *unfinished], shard)
 
 
 def video_task(batch: BatchOptions) -> "VideoTask":

@@ -119,7 +119,7 @@ def gaze(
         known = ModelInference(
             viewed, detect, loaded.name, {"computing": computing, "accurate": accurate, "seed": seed}
         )
-    targets = None if report_only else Targets(output, ".gaze", many, overwrite)
+    targets = None if report_only else Targets(output, ".gaze", many, overwrite, sources)
     heatmaps = HeatmapOutput(heatmap, many, overwrite) if heatmap else None
     any_live = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])

@@ -236,7 +236,7 @@ def moderate(
     colour = parsed("--color", parse_colour, color)
     live_options, console = live.live, printing.console
     sources = find_inputs(inputs, console.note)
-    targets = Targets(output, ".moderated", is_many(sources, inputs), overwrite)
+    targets = Targets(output, ".moderated", is_many(sources, inputs), overwrite, sources)
     check_outputs(output, findings, printing.json)
     any_live = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])

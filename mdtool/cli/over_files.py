@@ -90,7 +90,7 @@ def _run_on_cluster(
         raise UsageError("-: other machines have no pipe to this one; give files")
     console = Console(values["quiet"])
     sources = find_inputs(inputs, console.note)
-    targets = Targets(output, f".{mark}", is_many(sources, inputs), values["overwrite"])
+    targets = Targets(output, f".{mark}", is_many(sources, inputs), values["overwrite"], sources)
     common = {name: value for name, value in values.items() if name != "ctx"}
     files = []
 

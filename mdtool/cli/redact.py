@@ -153,7 +153,7 @@ def redact(
     selection = chosen.selection(from_findings, prompt if from_findings and prompt_given else [])
     live_options, console = live.live, printing.console
     sources = find_inputs(inputs, console.note)
-    targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
+    targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite, sources)
     verifies = verification.sampling is not None
     inference = loaded = None
     if not from_findings:

@@ -115,7 +115,7 @@ def render(
         contents = None if given else contents_of(recorded)
         sources = sources_of(contents, console) if contents else given
         many = len(contents.sources) > 1 if contents else is_many(given, inputs)
-        targets = Targets(output, ".drawn", many, overwrite)
+        targets = Targets(output, ".drawn", many, overwrite, sources)
         check_selection(selection, recorded, sources, targets, console=console)
         options = encoding.output_options
         job = RenderJob(effect, recorded, options, targets, console, selection, force_findings)

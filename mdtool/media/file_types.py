@@ -1,6 +1,7 @@
-"""What a file is: by its name, and an image also by its first bytes."""
+"""What a file is: by its name, and by its first bytes."""
 
 import mimetypes
+import os
 import stat
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,17 @@ MEDIA_SUFFIXES = (
 )
 JPEG_STREAMS = (".mjpeg", ".mjpg")  # videos of JPEG images one after another, whose first bytes are those of a photo
 UNFINISHED = (".crdownload", ".download", ".filepart", ".part", ".partial", ".tmp")  # what is still copied to a folder
+# Raw files of cameras begin as TIFF does, and hold more than its readers know.
+RAW_SUFFIXES = (
+    ".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".nef", ".nrw",
+    ".orf", ".pef", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw",
+)  # fmt: skip
+USUAL_SUFFIXES = (  # that `usual_suffix` returns
+    *(known[0] for known in STILL_SUFFIXES.values()),
+    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".asf", ".mpg"),
+)
+AUDIO_BRANDS = (b"M4A ", b"M4B ", b"M4P ")
+OLD_MOV_BOXES = (b"mdat", b"moov", b"wide")  # one of which is first where there is no brand
 
 
 def sniff(head: bytes) -> str | None:
@@ -59,47 +71,80 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
-def sniff_file(path: Path) -> str | None:
-    """Detect the image format of a file by its signature; None for anything else, and for what can't be read."""
+def usual_suffix(head: bytes) -> str | None:
+    """Return the ending that is usual for a file by its signature.
+
+    Args:
+        head: The first 64 bytes of the file.
+
+    Returns:
+        That of an image format that is written, or of a container of videos; None for anything else.
+    """
+    if kind := sniff(head):
+        return STILL_SUFFIXES.get(kind, (None,))[0]
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        return None if brand in AUDIO_BRANDS else ".mov" if brand == b"qt  " else ".mp4"
+    if head[4:8] in OLD_MOV_BOXES:
+        return ".mov"
+    if head.startswith(b"\x1aE\xdf\xa3"):  # EBML, whose document type follows
+        return ".webm" if b"webm" in head else ".mkv"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return ".avi"
+    signatures = {b"FLV\1": ".flv", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": ".asf", b"\0\0\1\xba": ".mpg"}
+    return next((suffix for signature, suffix in signatures.items() if head.startswith(signature)), None)
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return the first 64 bytes of a file; b"" where it can't be read, or is no regular file."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait
-            return None
+            return b""
         with path.open("rb") as file:
-            return sniff(file.read(HEAD_BYTES))
+            return file.read(HEAD_BYTES)
     except (OSError, ValueError):
-        return None
+        return b""
 
 
-def is_image_by_content(path: Path) -> bool:
-    """Return whether a file with no ending, or with one of no known type, is an image by its first bytes.
+def sniff_file(path: Path) -> str | None:
+    """Detect the image format of a file as `sniff` does; None for anything else, and for what can't be read."""
+    return sniff(first_bytes(path))
 
-    TIFF is no sign of one behind an unknown ending: raw files of cameras begin so.
+
+def is_video_by_content(path: Path) -> bool:
+    """Return whether a file is a container of videos by its first bytes."""
+    head = first_bytes(path)
+    return sniff(head) is None and usual_suffix(head) is not None
+
+
+def is_media_by_content(path: Path) -> bool:
+    """Return whether a file with no ending, or with one of no known type, is an image or video by its first bytes.
+
+    One that may not be read could be: whoever opens it tells so.
     """
-    ending = path.suffix.lower()
-    if ending in UNFINISHED or _is_known_type(ending):
+    suffix = path.suffix.lower()
+    if _is_known_type(suffix):
         return False
-    kind = sniff_file(path)
-    return kind is not None and (kind != "tiff" or not ending)
+    head = first_bytes(path)
+    if not head:
+        return path.is_file() and not os.access(path, os.R_OK)
+    kind = sniff(head)
+    return (kind or usual_suffix(head)) is not None and not (kind == "tiff" and suffix in RAW_SUFFIXES)
 
 
 @cache
-def _is_known_type(ending: str) -> bool:
+def _is_known_type(suffix: str) -> bool:
     """Return whether an ending stands for a type of file by Python's own table, which is the same on any machine."""
-    kind = mimetypes.MimeTypes().guess_type(f"name{ending}")[0]
+    kind = mimetypes.MimeTypes().guess_type(f"name{suffix}")[0]
     return kind is not None and kind != "application/octet-stream"
 
 
-def suffix_for(kind: str | None, suffix: str) -> str:
-    """Return the ending of an output.
+def suits(suffix: str, usual: str) -> bool:
+    """Return whether an output may have an ending.
 
     Args:
-        kind: The format of a still image or an animation, as `sniff` returns it; None: the input is no image.
-        suffix: The ending of the input.
-
-    Returns:
-        `suffix` if it is one of the format, or the input is a video.
+        suffix: The ending.
+        usual: What `usual_suffix` returns for the input.
     """
-    known = STILL_SUFFIXES.get(kind or "", ())
-    if not known or suffix.lower() in (*known, *JPEG_STREAMS):
-        return suffix
-    return known[0]
+    family = next((known for known in STILL_SUFFIXES.values() if usual in known), VIDEO_SUFFIXES)
+    return suffix.lower() in (*family, *JPEG_STREAMS)

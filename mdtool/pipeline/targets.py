@@ -4,15 +4,17 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from mdtool.console import Console
 from mdtool.errors import InputError, OutputError, UsageError, write_error_message
-from mdtool.media.file_types import IMAGE_SUFFIXES, suffix_for
+from mdtool.media.file_types import USUAL_SUFFIXES, VIDEO_SUFFIXES, suits
 from mdtool.media.files.atomic_file import remove_leftover
 from mdtool.media.sources.address import MUXERS, Address, parse_address
 from mdtool.media.sources.inputs import OUTPUT_MARKS, Input
-from mdtool.media.sources.open_media import still_format
+from mdtool.media.sources.open_media import suffix_by_content
+from mdtool.media.video.writer import muxer_for
 
 Target = Path | Address | None  # None: stdout
 
@@ -26,7 +28,8 @@ class Targets:
         mark: Added to the stem of the input's name where there is no `output`, such as ".redacted".
         many: There may be several inputs, so `output` is a folder.
         overwrite: Replace existing files.
-        taken: Targets of the inputs so far.
+        sources: All inputs of the command, none of which is replaced.
+        taken: Targets so far -> names of their inputs.
 
     Raises:
         UsageError: Stdout is a terminal.
@@ -36,7 +39,8 @@ class Targets:
     mark: str
     many: bool
     overwrite: bool = False
-    taken: set[Path] = field(default_factory=set)
+    sources: Sequence[Input] = ()
+    taken: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.mark in OUTPUT_MARKS  # otherwise outputs would be discovered as inputs
@@ -122,11 +126,7 @@ class Targets:
             return True
         if self.is_own_output(source):
             return False
-        if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
-            raise UsageError(f"{source.name}: would overwrite itself; give another output than {target}")
-        if target in self.taken:
-            raise OutputError(f"{target}: is already the output of another input; process them into separate folders")
-        self.taken.add(target)
+        self.reserve(source, target)
         if not self.overwrite and not (source.address and source.address.is_real_time):
             try:
                 check_not_left(target, verifies)
@@ -135,9 +135,11 @@ class Targets:
         exists = not self.overwrite and os.path.lexists(target)
         if exists:
             remove_leftover(target)
-        name = source.path or source.relative
-        if self._names_outputs and target.suffix != name.suffix and not exists:
+        suffix = (source.path or source.relative).suffix
+        if self._names_outputs and not exists and target.suffix != suffix and target.suffix in USUAL_SUFFIXES:
             console.note(f"{source.name}: has the content of a {target.suffix} file; its output is named {target.name}")
+        if (self.output or "").endswith(os.sep):
+            _make_folder_of(target)
         if self.many:
             if exists:
                 if verifies:
@@ -149,6 +151,31 @@ class Targets:
             _make_folder_of(target)
         return True
 
+    def reserve(self, source: Input, target: Path) -> None:
+        """Take a target for an input.
+
+        Raises:
+            UsageError: The target is the source itself.
+            OutputError: The target is another input, a folder, or the output of another input.
+        """
+        if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
+            raise UsageError(f"{source.name}: would overwrite itself; give another output than {target}")
+        if os.path.realpath(target) in self._inputs:
+            raise OutputError(f"{target}: is an input, and would be the output of {source.name}; give another output")
+        if other := self.taken.get(target):
+            raise OutputError(
+                f"{target}: is the output of {other}, and would be that of {source.name} too; "
+                "process them into separate folders"
+            )
+        if os.path.isdir(target):
+            raise OutputError(f"{target}: is a folder, and would be the output of {source.name}")
+        self.taken[target] = source.name
+
+    @cached_property
+    def _inputs(self) -> frozenset[str]:
+        own = (one for one in self.sources if one.path and not self.is_own_output(one))
+        return frozenset(os.path.realpath(str(one.path)) for one in own)
+
     def is_own_output(self, source: Input) -> bool:
         """Return whether the input is an output of an earlier run, in an output folder inside the input folder."""
         if self.output is None or source.path is None or len(source.relative.parts) == 1:
@@ -159,10 +186,23 @@ class Targets:
 
 
 def _named_by_content(path: Path, source: Input, mark: str = "") -> Path:
-    """Return the path of an output: that of the input with the mark, and with the ending of the format it is in."""
-    suffix = suffix_for(still_format(source), path.suffix)
-    is_replaced = suffix == path.suffix or path.suffix.lower() in IMAGE_SUFFIXES
-    return path.with_name(f"{path.stem if is_replaced else path.name}{mark}{suffix}")
+    """Return the path of an output: that of the input with the mark.
+
+    Where the ending is not one of the format, that of the format is added; the other stays, so that no two inputs whose
+    names differ in their endings share an output.
+    """
+    usual = suffix_by_content(source)
+    if usual is None or suits(path.suffix, usual) or (usual in VIDEO_SUFFIXES and _has_muxer(path)):
+        return path.with_name(f"{path.stem}{mark}{path.suffix}")
+    return path.with_name(f"{path.name}{mark}{usual}")
+
+
+def _has_muxer(path: Path) -> bool:
+    try:
+        muxer_for(path.name)
+    except UsageError:
+        return False
+    return True
 
 
 def unverified(target: Path) -> Path:

@@ -27,7 +27,7 @@ from mdtool.jobs.inference.input_image import InputImage
 from mdtool.jobs.inference.print_answers import TextLines, print_record, print_table, print_tsv
 from mdtool.jobs.inference.read_ahead import PollTimeout, read_ahead
 from mdtool.jobs.inference.requests import Event, ImageRequest, in_order, run_requests
-from mdtool.media.file_types import VIDEO_SUFFIXES
+from mdtool.media.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_video_by_content
 from mdtool.media.image.decode_image import decode_image
 from mdtool.media.sources.discover import Selection, discover
 from mdtool.media.sources.inputs import Input
@@ -43,10 +43,17 @@ def find_images(selection: Selection) -> list[Input]:
     Raises:
         NoInputFound: There are none.
     """
-    sources = [each for each in discover(selection) if each.named or each.relative.suffix.lower() not in VIDEO_SUFFIXES]
+    sources = [each for each in discover(selection) if each.named or not _is_video(each)]
     if not sources:
         raise NoInputFound(f"no image in {', '.join(selection.named)}; give an image file, a folder or a glob")
     return sources
+
+
+def _is_video(source: Input) -> bool:
+    suffix = source.relative.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return True
+    return bool(source.path and not source.member and suffix not in IMAGE_SUFFIXES and is_video_by_content(source.path))
 
 
 def is_single_image(sources: Sequence[Input], named: Sequence[str]) -> bool:
@@ -160,7 +167,7 @@ def read_rgb(source: Input) -> np.ndarray:
         return decode_image(data)
     if (pixels := grab_live_image(source)) is not None:
         return pixels
-    if source.relative.suffix.lower() in VIDEO_SUFFIXES:
+    if _is_video(source):
         raise InputError("is a video, not an image; add --jsonl to run the command on its frames")
     raise InputError(
         "not an image in a supported format; if it is a video, add --jsonl to run the command on its frames"

@@ -55,7 +55,11 @@ def print_plan(
     for source in sources:
         try:
             with library_faults(), ExitStack() as stack:
+                if targets.is_own_output(source):
+                    continue
                 target = targets.for_input(source)
+                if isinstance(target, Path):
+                    targets.reserve(source, target)
                 media = open_media(source, stack)
                 lines = [f"{source.name} -> {target or 'stdout'}"]
                 if isinstance(media, VideoReader):

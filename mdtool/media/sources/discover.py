@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mdtool.errors import InputError, NoInputFound, UsageError, read_error_message
 from mdtool.interruption import INTERRUPT_EVENT
-from mdtool.media.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_by_content
+from mdtool.media.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_media_by_content
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.stdin import open_stdin
 from mdtool.media.sources.address import Address, parse_address
@@ -52,9 +52,10 @@ def discover(selection: Selection, should_stop: Callable[[], bool] = INTERRUPT_E
 
     Inputs are found lazily: memory holds the names of one folder at most, and the index of a zip. In folders, globs and
     archives, hidden files, outputs of this program, excluded files and all that is no image, video or archive are
-    skipped; in folders an image is known by its first bytes where its name does not tell. Links to folders are followed
-    only if they are named themselves. An archive is treated as a folder of images. An input that is named itself, on
-    the command line or in the list, is yielded whatever it is; names in the list are literal paths, not globs.
+    skipped; in folders images and videos are known by their first bytes where their names do not tell. Links to folders
+    are followed only if they are named themselves. An archive is treated as a folder of images. An input that is named
+    itself, on the command line or in the list, is yielded whatever it is; names in the list are literal paths, not
+    globs.
 
     A file is yielded once, even if named folders, globs and files overlap. Duplicates in the list, and links to files
     that are yielded too, are not detected.
@@ -245,7 +246,9 @@ def _names_in(folder: str) -> tuple[list[str], list[str]]:
 
 
 def _is_input(path: Path) -> bool:
-    return _is_known(path.name, KNOWN_SUFFIXES) or (not path.stem.endswith(OUTPUT_MARKS) and is_image_by_content(path))
+    if _is_known(path.name, KNOWN_SUFFIXES):
+        return True
+    return not path.stem.endswith(OUTPUT_MARKS) and is_media_by_content(path)
 
 
 def _is_known(name: str, suffixes: tuple[str, ...]) -> bool:

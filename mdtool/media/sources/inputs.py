@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.errors import NoInputFound, UsageError, read_error_message
-from mdtool.media.file_types import IMAGE_SUFFIXES, MEDIA_SUFFIXES, is_image_by_content, sniff_file
+from mdtool.media.file_types import (
+    IMAGE_SUFFIXES,
+    MEDIA_SUFFIXES,
+    first_bytes,
+    is_media_by_content,
+    sniff,
+    usual_suffix,
+)
 from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.object_store import is_object, objects_below
 from mdtool.media.sources.patterns import Glob
@@ -106,9 +113,10 @@ class LeftOut:
 def find_inputs(named: Sequence[str], note: Callable[[str], object] | None = None) -> list[Input]:
     """Return the inputs that names stand for, each file once.
 
-    In folders and globs an image is known by its first bytes where its name does not tell. Hidden files and outputs of
-    this program are left out there. A glob without a match is an input that fails when it is opened, where other names
-    have some: a mistyped one must not go unnoticed. A folder that can't be read is an input with `failed` set.
+    In folders and globs images and videos are known by their first bytes where their names do not tell. Hidden files
+    and outputs of this program are left out there. A glob without a match is an input that fails when it is opened,
+    where other names have some: a mistyped one must not go unnoticed. A folder that can't be read is an input with
+    `failed` set.
 
     Args:
         named: Files, folders (searched recursively), globs, URLs, cameras, or "-" alone for stdin.
@@ -137,6 +145,8 @@ def find_inputs(named: Sequence[str], note: Callable[[str], object] | None = Non
                 found[address] = Input(None, address.file_name, name, address)
             continue
         path = Path(name)
+        if not name:
+            raise UsageError("an input has an empty name; is a variable not set?")
         if os.path.isdir(path):
             below: Iterator[Input] = _in_folder(path, left_out)
         elif glob.has_magic(name) and not os.path.lexists(path):
@@ -159,9 +169,13 @@ def _reason_to_leave_out(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         return HIDDEN
-    if suffix in IMAGE_SUFFIXES and suffix not in MEDIA_SUFFIXES and sniff_file(path) is None:
-        return "images in a format that can't be written"
-    if suffix not in MEDIA_SUFFIXES and suffix not in IMAGE_SUFFIXES and not is_image_by_content(path):
+    if suffix in MEDIA_SUFFIXES:
+        return _kind_of_output(path)
+    if suffix in IMAGE_SUFFIXES:
+        head = first_bytes(path)
+        if head and not (sniff(head) or usual_suffix(head)):
+            return "images in a format that can't be written"
+    elif not is_media_by_content(path):
         return UNKNOWN
     return _kind_of_output(path)
 
@@ -194,7 +208,7 @@ def _walk(
         top: The folder.
         unreadable: Takes the folders that can't be read.
         enters: Whether to enter a folder, given relative to `top`.
-        left_out: Counts hidden folders.
+        left_out: Counts hidden folders, and links to folders.
     """
 
     def note(error: OSError) -> None:
@@ -204,8 +218,8 @@ def _walk(
     for at, folders, files in os.walk(top, onerror=note):
         below = Path(at).relative_to(top)
         for name in sorted(folders):
-            if left_out and name.startswith("."):
-                left_out.add(HIDDEN, f"{name}/")
+            if left_out and (name.startswith(".") or os.path.islink(os.path.join(at, name))):
+                left_out.add(HIDDEN if name.startswith(".") else "links to folders", f"{name}/")
         folders[:] = sorted(name for name in folders if not name.startswith(".") and enters((below / name).as_posix()))
         yield from (Path(at, name) for name in sorted(files))
 
@@ -213,7 +227,9 @@ def _walk(
 def _matches(pattern: str, left_out: LeftOut) -> Iterator[Input]:
     for name in sorted(glob.glob(pattern, recursive=True)):
         path = Path(name)
-        if os.path.isfile(path) and not left_out.takes(path):
+        if path.is_dir() and "**" not in pattern:
+            left_out.add("folders", f"{path.name}/")
+        elif os.path.isfile(path) and not left_out.takes(path):
             yield Input(path, Path(path.name))
     pattern_parts, unreadable = Glob(pattern), list[Input]()
     if os.path.isdir(pattern_parts.folder):

@@ -20,7 +20,7 @@ import numpy as np
 
 from mdtool.errors import InputError, read_error_message
 from mdtool.interruption import raise_if_interrupted
-from mdtool.media.file_types import HEAD_BYTES, IMAGE_SUFFIXES, JPEG_STREAMS, sniff, sniff_file
+from mdtool.media.file_types import HEAD_BYTES, IMAGE_SUFFIXES, JPEG_STREAMS, first_bytes, sniff, usual_suffix
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.spool import spool
 from mdtool.media.files.stdin import check_stdin_piped
@@ -114,18 +114,18 @@ def open_media(source: Input, stack: ExitStack) -> Media:
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
 
 
-def still_format(source: Input) -> str | None:
-    """Return the format of an image or animation as `sniff` does; None for anything else, and for what can't be read.
+def suffix_by_content(source: Input) -> str | None:
+    """Return the ending that is usual for the content of an input; None if it is not known, or can't be read.
 
     Of a URL only the first bytes are read.
     """
     if source.path and not source.member:
-        return sniff_file(source.path)
+        return usual_suffix(first_bytes(source.path))
     if source.address is None or source.address.is_real_time or source.address in _VIDEOS:
         return None
     try:
         with _served(source.address) as (read, _):
-            return sniff(read(HEAD_BYTES))
+            return usual_suffix(read(HEAD_BYTES))
     except InputError:
         return None
 

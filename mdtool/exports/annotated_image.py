@@ -30,7 +30,7 @@ def targets_of(sources: Iterable[Input], output: str, many: bool, overwrite: boo
     if not output:
         raise UsageError("--draw: empty; give a file name, or a folder for several images")
     in_folder = many or output.endswith(os.sep) or os.path.isdir(output)
-    targets = {source: Path(output, source.relative) if in_folder else Path(output) for source in sources}
+    targets = {source: copy_path(Path(output, source.relative)) if in_folder else Path(output) for source in sources}
     originals = {os.path.realpath(source.path) for source in targets if source.path}
     if over := next((target for target in targets.values() if os.path.realpath(target) in originals), None):
         raise UsageError(f"--draw {output}: {over} would replace an image among the inputs; give another name")
@@ -39,6 +39,11 @@ def targets_of(sources: Iterable[Input], output: str, many: bool, overwrite: boo
     if len(set(targets.values())) < len(targets):
         raise UsageError(f"--draw {output}: two images have the same name; process one folder at a time")
     return targets
+
+
+def copy_path(path: Path) -> Path:
+    """Return the path of a copy in a folder: with an ending added, where its own is of no format that is written."""
+    return path if path.suffix.lower() in FORMATS else path.with_name(f"{path.name}.jpg")
 
 
 def check_target(target: Path, overwrite: bool) -> None:

@@ -10,11 +10,10 @@ import numpy as np
 
 from engine.contract import Box, Point
 from mdtool.errors import InputError, OutputError, output_errors_for
-from mdtool.exports.annotated_image import save_annotated
+from mdtool.exports.annotated_image import copy_path, save_annotated
 from mdtool.exports.crops import write_crops
 from mdtool.exports.paths import with_timestamp
 from mdtool.exports.sidecar import Mode, caption_lines, sidecar_path, write_sidecar
-from mdtool.media.image.save_image import FORMATS
 from mdtool.media.sources.inputs import Input
 from mdtool.metadata.embed_caption import embed_caption
 from recipes.text_labels import Colour
@@ -79,7 +78,8 @@ class SideOutputs:
         if self.embed and (source.path is None or source.member):
             raise InputError("not a standalone image file, so no caption can be embedded in it")
         sidecars = [sidecar_path(source, None)] if self.sidecar else []
-        return sidecars + [folder / source.relative for folder in (self.draw, self.crops) if folder]
+        copies = [copy_path(self.draw / source.relative)] if self.draw else []
+        return sidecars + copies + ([self.crops / source.relative] if self.crops else [])
 
     def make(self, source: Input, pixels: np.ndarray | None, time: float | None, answers: Answers) -> bool:
         """Write the side outputs of an image or a frame.
@@ -102,7 +102,8 @@ class SideOutputs:
         if self.crops and pixels is not None:
             write_crops(pixels, answers, self.crops, source, time=time)
         if self.draw and pixels is not None:
-            self._draw(pixels, answers, self.draw / with_timestamp(str(source.relative), time), source)
+            target = copy_path(self.draw / with_timestamp(str(source.relative), time))
+            self._draw(pixels, answers, target, source)
         if self.embed and source.path:
             return embed_caption(source.path, "\n".join(caption_lines(answers)))
         return False
@@ -112,8 +113,6 @@ class SideOutputs:
         for answer in answers:
             objects += [Box(**fields) for fields in answer.get("objects", ())]
             objects += [Point(**fields) for fields in answer.get("points", ())]
-        if target.suffix.lower() not in FORMATS:
-            target = target.with_name(target.name + ".jpg")
         save_annotated(pixels, objects, target, source=source, overwrite=True, colours=self.colours)
 
 

@@ -175,6 +175,20 @@ def test_a_file_of_unknown_name_that_may_not_be_read_fails(tmp_path: Path) -> No
     assert done.stderr == f"mdtool: {tmp_path}/IMG_1: can't be read: permission denied\n"
 
 
+@pytest.mark.parametrize("more", [(), ("--jsonl", "found.jsonl")])
+def test_copies_with_boxes_get_an_ending_and_share_no_name(more: tuple[str, ...], tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    detect = ("detect", photos, "face", "--model", "centerface", *more)
+    shutil.copy(PORTRAIT, photos / "a")
+    assert run(*detect, "--draw", "drawn", cwd=tmp_path).code == 0
+    assert (tmp_path / "drawn/a.jpg").exists()
+    shutil.copy(PORTRAIT, photos / "a.jpg")
+    outcome = run(*detect, "--draw", "other", "--overwrite", cwd=tmp_path)
+    assert outcome.code == (1 if more else 2)
+    assert ("like that of" if more else "two images have the same name") in outcome.err
+
+
 def test_an_empty_name_is_no_folder(tmp_path: Path) -> None:
     shutil.copy(PORTRAIT, tmp_path / "a.jpg")
     for command in (REDACT, ("moderate", "-p", "face", "--report-only")):

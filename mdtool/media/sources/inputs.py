@@ -107,7 +107,7 @@ class LeftOut:
             f"{reason}: {count} ({self._examples[reason]}{', ...' * (count > 1)})"
             for reason, count in self._counts.items()
         )
-        return f"{total} {'file is' if total == 1 else 'files are'} left out: {', '.join(reasons)}"
+        return f"{total} left out: {', '.join(reasons)}"
 
 
 def find_inputs(named: Sequence[str], note: Callable[[str], object] | None = None) -> list[Input]:

@@ -239,10 +239,10 @@ def test_a_folder_of_incomplete_outputs_alone_is_said_to_be_one(tmp_path: Path, 
     for name in (str(tmp_path), f"{tmp_path}/*.mp4"):
         outcome = run(*command, name, *(["face"] if command == ["detect"] else []))
         assert outcome.code == 3
-        told = "1 file is left out: incomplete outputs: 1 (a.incomplete.mp4); one that is named itself is not left out"
+        told = "1 left out: incomplete outputs: 1 (a.incomplete.mp4); one that is named itself is not left out"
         assert outcome.lines[-1] == f"mdtool: no image or video in {name}; {told}"
     (tmp_path / "a.incomplete.mp4").rename(tmp_path / "a.redacted.mp4")
-    assert "1 file is left out: outputs of earlier runs: 1 (a.redacted.mp4)" in run("redact", tmp_path).err
+    assert "1 left out: outputs of earlier runs: 1 (a.redacted.mp4)" in run("redact", tmp_path).err
     (tmp_path / "a.redacted.mp4").unlink()
     assert run("redact", tmp_path).lines == [f"mdtool: no image or video in {tmp_path}"]
 
@@ -447,8 +447,8 @@ def test_folders(tmp_path: Path) -> None:
     told = [line for line in outcome.lines if line.startswith("mdtool:")]
     assert len(told) == 2
     assert told[0] == (
-        "mdtool: 4 files are left out: hidden: 2 (.hidden/, ...), outputs of earlier runs: 1 (a.redacted.mp4), "
-        "not known as images or videos: 1 (notes.txt)"
+        "mdtool: 5 left out: hidden: 2 (.hidden/, ...), outputs of earlier runs: 1 (a.redacted.mp4), "
+        "not known as images or videos: 1 (notes.txt), links to folders: 1 (up/)"
     )
     assert told[1].startswith(f"mdtool: {folder}/bad.mp4: not a video")
     made = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())

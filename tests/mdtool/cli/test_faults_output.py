@@ -345,7 +345,8 @@ def test_many_inputs_for_one_name(tmp_path: Path) -> None:
         make_video(tmp_path / folder / "a.mp4", 3)
     outcome = redact(tmp_path / "one" / "a.mp4", tmp_path / "two" / "a.mp4", "-o", tmp_path / "out")
     assert outcome.code == 1
-    assert "already the output of another input" in outcome.err
+    one, two, output = (tmp_path / name for name in ("one/a.mp4", "two/a.mp4", "out/a.mp4"))
+    assert f"mdtool: {output}: is the output of {one}, and would be that of {two} too" in outcome.err
     only(tmp_path / "out", "a.mp4")
 
 

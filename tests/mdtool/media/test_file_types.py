@@ -75,7 +75,7 @@ def test_a_folder_is_redacted_with_the_images_whose_names_do_not_tell(photos: Pa
             assert written.format == kind
             assert written.convert("RGB").tobytes() != source.convert("RGB").tobytes()
     assert outcome.lines[0] == (
-        "mdtool: 8 files are left out: links to folders: 1 (link/), hidden: 1 (.hidden.jpg), images in a format that "
+        "mdtool: 8 left out: links to folders: 1 (link/), hidden: 1 (.hidden.jpg), images in a format that "
         "can't be written: 1 (c.bmp), outputs of earlier runs: 1 (d.redacted.jpg), not known as images or videos: 4 "
         "(notes.txt, ...)"
     )
@@ -179,7 +179,7 @@ def test_a_file_of_unknown_name_that_may_not_be_read_fails(tmp_path: Path) -> No
 def test_copies_with_boxes_get_an_ending_and_share_no_name(more: tuple[str, ...], tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    detect = ("detect", photos, "face", "--model", "centerface", *more)
+    detect: tuple[str | Path, ...] = ("detect", photos, "face", "--model", "centerface", *more)
     shutil.copy(PORTRAIT, photos / "a")
     assert run(*detect, "--draw", "drawn", cwd=tmp_path).code == 0
     assert (tmp_path / "drawn/a.jpg").exists()

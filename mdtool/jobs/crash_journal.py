@@ -69,7 +69,7 @@ def parse_journal(text: str) -> Remains:
                     threads[thread] = name
                 case {"done": int(thread)}:
                     threads.pop(thread, None)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     dump = _ENTRY.sub("", text)  # other threads still write entries while it is written, each of them whole
     if _CRASH not in dump:

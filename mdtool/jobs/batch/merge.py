@@ -145,5 +145,5 @@ def _lines(path: Path) -> Iterator[tuple[Record, str]]:
                 yield record, line
         except OSError as error:
             raise InputError(f"{path}: {read_error_message(error)}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}:{number}: not a record of a batch") from error

@@ -265,7 +265,7 @@ class ResultsLog:
                         self._dropped.append(span)
                     else:
                         raise ValueError
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                     raise OutputError(
                         f"line {number} is not a batch record of this version; give another name, "
                         "or --overwrite to start again"

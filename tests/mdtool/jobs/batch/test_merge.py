@@ -112,6 +112,17 @@ def test_nothing_is_written_where_a_shard(case: str, tmp_path: Path) -> None:
     assert not (tmp_path / "all.jsonl").exists()
 
 
+def test_lists_in_lists_without_end_are_no_records(tmp_path: Path) -> None:
+    deep = write(tmp_path / "deep.jsonl", of("a"))
+    with deep.open("a") as file:
+        file.write("[" * 100_000 + "\n")
+    merged = run("merge", tmp_path / "all.jsonl", deep)
+    assert (merged.code, merged.lines) == (1, [f"mdtool: {deep}:2: not a record of a batch"])
+    resumed = run("caption", tmp_path, "--model", "pocket", "--jsonl", deep)
+    assert resumed.code == 74
+    assert "line 2 is not a batch record of this version" in resumed.err
+
+
 def test_the_file_to_write_is_no_shard(tmp_path: Path) -> None:
     part = write(tmp_path / "a.jsonl", of("a"), end("1/1", 1))
     assert run("merge", part, part).code == 2

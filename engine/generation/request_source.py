@@ -1,12 +1,13 @@
 """Iterates over requests in a background thread, so that a slow iterable stalls no sequence under way."""
 
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
+
+from engine.torch_threads import apply_number_of_threads
 
 T = TypeVar("T")
 
@@ -69,8 +70,7 @@ class RequestSource(Generic[T]):
 
 def _produce(items: Iterable[T], go_on: SimpleQueue[bool], output: SimpleQueue[T | _End]) -> None:
     end = _End()
-    if torch := sys.modules.get("torch"):  # not imported for models that do without it
-        torch.get_num_threads()  # its first call in a thread applies the process's setting to this thread
+    apply_number_of_threads()
     try:
         source = iter(items)
         try:

@@ -6,7 +6,6 @@ others (as the chunks of a prefill in Agrawal et al. 2023, Sarathi), so that no 
 """
 
 import asyncio
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -18,6 +17,7 @@ from typing import Any
 from engine.contract import Answer, Cancelled, ChatCache, Done, EncodedImage, EngineError, Event, Failed, Scheduler
 from engine.generation.kept_images import KeptImages
 from engine.generation.verbs import VisionModel
+from engine.torch_threads import apply_number_of_threads
 from mdtool.errors import MdtoolError
 from mdtool.model_selection import KEPT_IMAGE_BYTES
 from mdtool.server.counters import Counters
@@ -266,8 +266,7 @@ class EngineLoop:
                 for entry in [entry for entry in self._entries if entry.model == name]:
                     self._end(entry, Failed(0, model))
                 continue
-            if "torch" in sys.modules:
-                sys.modules["torch"].get_num_threads()  # its first call in a thread applies the process's setting to it
+            apply_number_of_threads()
             conversations = ChatCache(self._kept_conversation_bytes)
             preparation = Preparation(model, self._kept, self.counters, conversations)
             self._loaded[name] = _Loaded(model, model.scheduler(self._batch), preparation)

@@ -1,12 +1,14 @@
 """The engine loop: requests of several coroutines on one thread of models."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -583,6 +585,22 @@ def test_draining_finishes_what_was_accepted() -> None:
             model.may_step.set()
             assert await asyncio.to_thread(loop.drain, SOON)
             await all_done(running)
+
+        run(work)
+
+
+def test_a_model_comes_while_another_thread_imports_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of faces, which does without it: the module has nothing in it yet."""
+    with gated() as (loop, model):
+
+        async def work() -> None:
+            model.may_encode.clear()
+            with monkeypatch.context() as patched:
+                patched.setitem(sys.modules, "torch", ModuleType("torch"))
+                running = loop.submit(on("gated"))
+                await until(lambda: loop.models.loaded or loop.failure)
+            model.may_encode.set()
+            assert isinstance(await last_event(running), Done)
 
         run(work)
 

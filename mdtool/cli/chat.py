@@ -39,9 +39,9 @@ def chat(
     """Converse with a model about images, on a terminal or line by line through a pipe.
 
     Each line is a message, and the answer is streamed to stdout. /image PATH shows another image, /save PATH writes the
-    conversation to a Markdown file, /reset begins anew, /quit or Ctrl-D ends, and Ctrl-C ends an answer or a
-    command. An image is
-    encoded once, and a turn computes only what is new. The system message and the newest image are never dropped.
+    conversation to a Markdown file, /reset begins anew, /quit or Ctrl-D ends, and Ctrl-C ends an answer or a command.
+    An image is encoded once, and a turn computes only what is new. The system message and the newest image are never
+    dropped.
 
     \b
     mdtool chat photo.jpg --model qwen3-vl-4b:q4_k_m

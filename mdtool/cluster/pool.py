@@ -116,8 +116,21 @@ class Pool:
                 _Actor, fn_constructor_args=(context,), batch_size=1, compute=actors,
                 num_cpus=self.share.cpus, num_gpus=self.share.gpus, max_task_retries=0,
             )  # fmt: skip
-        for batch in _polled(done.iter_batches(batch_size=None, batch_format="numpy")):
-            yield from batch["result"] if batch else (None,)
+        try:
+            for batch in _polled(done.iter_batches(batch_size=None, batch_format="numpy")):
+                yield from batch["result"] if batch else (None,)
+        finally:
+            _stop(done)
+
+
+def _stop(dataset: Any) -> None:
+    """End the threads of a dataset that is left before its end: Ray crashes if they ask it for more after its shutdown.
+
+    A dataset does so itself when it is collected, for which its iterator in our thread would have to end first.
+    """
+    executor = getattr(dataset, "_current_executor", None)
+    if executor is not None:
+        executor.shutdown(force=True)
 
 
 @dataclass(frozen=True)

@@ -76,13 +76,16 @@ async def read_images(
                 continue
             data = await loop.run_in_executor(executor, _bytes, reference, settings)
             waits_until = loop.time() + (0 if images else PATIENCE_SECONDS)
+            own = record.held + sum(image.pixels.nbytes for image in images)
             while True:
+                alone = record.memory.alive <= own
                 try:
                     decoding = loop.run_in_executor(executor, _decode, data, settings.max_pixels, record)
                     images.append(await decoding)
                     break
                 except NoRoom as error:
-                    if record.memory.alive <= record.held + sum(image.pixels.nbytes for image in images):
+                    # Others may have gone since there was no room: then it is tried again.
+                    if alone and record.memory.alive <= own:
                         raise OverBudget("do not fit into memory together") from error
                     if loop.time() >= waits_until:
                         raise

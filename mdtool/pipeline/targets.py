@@ -79,7 +79,7 @@ class Targets:
 
     @property
     def _names_outputs(self) -> bool:
-        """Whether outputs are named after their inputs, in place of by the person."""
+        """Whether each output is named after its input: `output` is None or a folder."""
         return self.output is None or self.many or self.output.endswith(os.sep) or os.path.isdir(self.output)
 
     def file_for(self, source: Input) -> Path | None:
@@ -138,16 +138,14 @@ class Targets:
         suffix = (source.path or source.relative).suffix
         if self._names_outputs and not exists and target.suffix != suffix and target.suffix in USUAL_SUFFIXES:
             console.note(f"{source.name}: has the content of a {target.suffix} file; its output is named {target.name}")
-        if (self.output or "").endswith(os.sep):
-            _make_folder_of(target)
-        if self.many:
-            if exists:
-                if verifies:
-                    raise InputError(
-                        f"{target} already exists and was not verified in this run; use --overwrite or remove it"
-                    )
-                console.note(f"{source.name}: {instead}: {target} already exists")
-                return False
+        if self.many and exists:
+            if verifies:
+                raise InputError(
+                    f"{target} already exists and was not verified in this run; use --overwrite or remove it"
+                )
+            console.note(f"{source.name}: {instead}: {target} already exists")
+            return False
+        if self.many or (self.output or "").endswith(os.sep):
             _make_folder_of(target)
         return True
 

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from starlette.requests import Request
 
 from mdtool.errors import InputError, UsageError, write_error_message
-from mdtool.media.file_types import JPEG_STREAMS, MEDIA_SUFFIXES, STILL_SUFFIXES, first_bytes, sniff
+from mdtool.media.file_types import JPEG_STREAMS, MEDIA_SUFFIXES, STILL_SUFFIXES, sniff_file
 from mdtool.media.image.decode_image import decode_image
 from mdtool.media.image.image_file import ImageTooLarge
 from mdtool.media.video.writer import muxer_for
@@ -39,8 +39,7 @@ def file_suffix(name: str, content_type: str) -> str:
 
 def result_suffix(source: Path) -> str:
     """Return the suffix of the redacted file: that of the upload, where it suits what is in it and can be written."""
-    head = first_bytes(source)
-    if (kind := sniff(head)) in STILL_SUFFIXES and source.suffix not in JPEG_STREAMS:
+    if (kind := sniff_file(source)) in STILL_SUFFIXES and source.suffix not in JPEG_STREAMS:
         stills = STILL_SUFFIXES[kind]
         return source.suffix if source.suffix in stills else stills[0]
     try:
